@@ -1,0 +1,62 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# gate.sh LOG: show each report that a kernel log holds, with what surrounds it,
+# on stderr. Exits with ST_LOG if one of them is a fault, else with 0.
+#
+# With STRICT=1 a foreign unregistration of any device is a fault, otherwise
+# only of a kind that tools/small-rtnl/converted names.
+
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=status.sh
+. "$TOOLS/status.sh"
+
+[ -r "${1:-}" ] || die "usage: gate.sh LOG, where LOG is a readable kernel log"
+
+awk -v strict="${STRICT:-0}" -v converted="$TOOLS/converted" -v fault="$ST_LOG" '
+BEGIN {
+	while ((getline line < converted) > 0) {
+		sub(/[ \t]*#.*/, "", line)
+		if (line != "")
+			done[line] = 1
+	}
+	bad = "WARNING: |WARNING: CPU|BUG: |kernel BUG at|INFO: (task|rcu|trying|possible)" \
+		"|INFO: suspicious|WARNING: (possible|suspicious|inconsistent|bad unlock)" \
+		"|possible (recursive|circular|irq lock|deadlock)" \
+		"|(KASAN|KCSAN|KFENCE|UBSAN|KMSAN): |Oops|general protection fault" \
+		"|suspicious RCU usage|rcu: .*(detected|self-detected).* stall" \
+		"|rcu_[a-z]+ .*(detected|self-detected).* stall" \
+		"|blocked for more than [0-9]+ seconds|soft lockup|hard LOCKUP" \
+		"|workqueue lockup|ODEBUG: |list_(add|del) corruption" \
+		"|leaked reference|unregister_netdevice: waiting for" \
+		"|refcount_t: |Kernel panic|Object already free|Objects remaining" \
+		"|scheduling while atomic|sleeping function called|lock held when returning"
+}
+{ sub(/\r$/, ""); line = $0 }
+/rtnl_net: foreign unregistration: / {
+	kind = $0
+	sub(/.*foreign unregistration: [^ ]+ \(/, "", kind)
+	sub(/\).*/, "", kind)
+	failed = strict == 1 || kind in done
+	print (failed ? "fault: " : "note: ") line
+	if (failed)
+		found = 1
+	next
+}
+line ~ bad {
+	if (left <= 0) {
+		print "---- report in the kernel log, line " NR ":"
+		for (i = NR - 3; i < NR; i++)
+			if (i > 0 && i > shown)
+				print "  " last[i % 4]
+	}
+	left = 40
+	found = 1
+}
+{ last[NR % 4] = line }
+left > 0 {
+	print "  " line
+	shown = NR
+	left--
+}
+END { exit found ? fault : 0 }
+' "$1" >&2

@@ -1,0 +1,205 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Boot a kernel under QEMU on the host's own root, read-only. With SCRIPT= run
+# that file as root, print what it prints, and exit with its status, or with one
+# of status.sh; without, give a root shell.
+#
+# KERNEL=patched|stock|IMAGE  CONFIG=debug|kasan|kcsan|off|FRAGMENT
+# SMP=2 MEM=2G TIMEOUT=600 STRICT=0|1  GUEST_ENV="A=1 B=2" for the script
+# KERNEL_ARGS= more for the command line, MODULES= a folder as INSTALL_MOD_PATH
+# LOG= the kernel's log
+
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=status.sh
+. "$TOOLS/status.sh"
+
+KERNEL=${KERNEL:-patched}
+CONFIG=${CONFIG:-debug}
+SCRIPT=${SCRIPT:-}
+SMP=${SMP:-2}
+MEM=${MEM:-2G}
+MODULES=${MODULES:-}
+
+check_arguments()
+{
+	local tool word
+
+	for tool in qemu-system-x86_64 busybox cpio timeout; do
+		command -v "$tool" >/dev/null || die "$tool is missing: run 'make deps'"
+	done
+	[[ $SMP =~ ^[1-9][0-9]*$ ]] || die "SMP=$SMP is not a number of CPUs: say SMP=2, for example"
+	[[ $MEM =~ ^[1-9][0-9]*[MG]$ ]] || die "MEM=$MEM is not a size of memory: say MEM=2G, for example"
+	if [ -z "$SCRIPT" ]; then
+		# Nobody waits for the end of a shell that someone sits at
+		[ -t 0 ] && TIMEOUT=${TIMEOUT:-0}
+	else
+		[ -f "$SCRIPT" ] || die "SCRIPT=$SCRIPT is not a file: name the script that the guest shall run"
+		SCRIPT=$(realpath "$SCRIPT")
+		case "$SCRIPT" in
+		/proc/* | /sys/* | /dev/* | /run/*)
+			die "SCRIPT=$SCRIPT is in a folder that the guest has of its own: copy it elsewhere"
+			;;
+		esac
+	fi
+	TIMEOUT=${TIMEOUT:-600}
+	[[ $TIMEOUT =~ ^[0-9]+$ ]] || die "TIMEOUT=$TIMEOUT is not a number of seconds"
+	for word in ${GUEST_ENV:-}; do
+		[[ $word =~ ^[A-Za-z_][A-Za-z0-9_]*= ]] || die "GUEST_ENV holds '$word', which is not NAME=value"
+	done
+}
+
+find_kernel()
+{
+	case "$KERNEL" in
+	patched | stock)
+		image=$("$TOOLS/build.sh" "$KERNEL" "$CONFIG")
+		name=$KERNEL-$(basename "$CONFIG" .config)
+		;;
+	*)
+		[ -f "$KERNEL" ] || die "KERNEL=$KERNEL is neither 'patched' nor 'stock' nor a file: name a bzImage"
+		image=$(realpath "$KERNEL")
+		name=own
+		;;
+	esac
+	[ -n "$MODULES" ] || MODULES=${image%/arch/x86/boot/bzImage}/mods
+	[ -d "$MODULES/lib/modules" ] || MODULES=
+}
+
+# What guest-init and guest-init.sh have to know, as shell assignments
+params()
+{
+	local guest_env=() rows=24 cols=80
+
+	read -ra guest_env <<<"${GUEST_ENV:-}"
+	if [ -t 0 ]; then
+		read -r rows cols < <(stty size)
+	fi
+	printf '%s=%q\n' TOP "$TOP" TOOLS "$TOOLS" SCRIPT "$SCRIPT" \
+		MODULES "$MODULES" GUEST_NAME "$name" TERM "${TERM:-dumb}" \
+		ROWS "$rows" COLS "$cols" LEAK_WAIT "${LEAK_WAIT:-60}"
+	printf 'GUEST_ENV=%q\n' "${guest_env[*]}"
+}
+
+initramfs()
+{
+	local root=$work/root
+
+	mkdir -p "$root/bin"
+	cp "$(command -v busybox)" "$root/bin/busybox"
+	cp "$TOOLS/guest-init" "$root/init"
+	chmod 755 "$root/init" "$root/bin/busybox"
+	params >"$root/params"
+	(cd "$root" && find . | cpio --quiet -H newc -o) >"$work/initramfs"
+}
+
+# /dev/kvm may be there and yet be of no use: only a boot tells. Asked once for
+# each boot of the host.
+kvm_works()
+{
+	local cache=$CACHE/kvm-probe boot
+
+	[ -w /dev/kvm ] || return 1
+	boot=$(cat /proc/sys/kernel/random/boot_id)
+	if [ "$(cut -d ' ' -f 1 "$cache" 2>/dev/null)" != "$boot" ]; then
+		say "trying KVM (20 s at most)"
+		timeout -k 2 20 qemu-system-x86_64 -accel kvm -cpu max -m 512M \
+			-nodefaults -no-user-config -display none -no-reboot \
+			-kernel "$image" -initrd "$work/initramfs" \
+			-append "small_rtnl_probe panic=-1 console=ttyS0" \
+			-serial "file:$work/probe" >/dev/null 2>&1 </dev/null || true
+		mkdir -p "$CACHE"
+		if grep -q '^probed' "$work/probe" 2>/dev/null; then
+			echo "$boot yes" >"$cache"
+		else
+			echo "$boot no" >"$cache"
+			say "KVM does not work here: emulating (TCG)"
+		fi
+	fi
+	[ "$(cut -d ' ' -f 2 "$cache")" = yes ]
+}
+
+boot()
+{
+	local accel=(-accel 'tcg,thread=multi') limit=() args rc=0
+	local follow=
+
+	! kvm_works || accel=(-accel kvm)
+	args="console=ttyS0 earlyprintk=serial,ttyS0 ignore_loglevel oops=panic panic=-1"
+	# Objects counted one by one; devices only where the script makes them
+	args+=" slab_nomerge slab_debug=FZU,net_namespace"
+	args+=" sysctl.net.core.fb_tunnels_only_for_init_net=2 bonding.max_bonds=0 ifb.numifbs=0"
+	args+=" ${KERNEL_ARGS:-}"
+	[ "$TIMEOUT" -eq 0 ] || limit=(timeout --foreground -k 5 "$TIMEOUT")
+	set -- "${limit[@]}" qemu-system-x86_64 "${accel[@]}" -cpu max \
+		-smp "$SMP" -m "$MEM" -nodefaults -no-user-config -display none -no-reboot \
+		-kernel "$image" -initrd "$work/initramfs" -append "$args" \
+		-virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
+		-object rng-random,id=rng,filename=/dev/urandom -device virtio-rng-pci,rng=rng \
+		-chardev "file,id=log,path=$LOG" -serial chardev:log \
+		-device virtio-serial-pci,ioeventfd=off \
+		-chardev "file,id=verdict,path=$work/verdict" \
+		-device virtserialport,chardev=verdict,name=verdict
+	if [ -z "$SCRIPT" ]; then
+		"$@" -chardev stdio,id=shell,mux=on,signal=off -mon chardev=shell \
+			-device virtconsole,chardev=shell || rc=$?
+		return "$rc"
+	fi
+	# A file and not a pipe: it takes all at once, so nothing can be on its
+	# way when the guest ends
+	: >"$work/out"
+	"$@" -chardev "file,id=out,path=$work/out" -device virtserialport,chardev=out,name=out \
+		</dev/null >"$work/qemu" 2>&1 &
+	qemu=$!
+	tail -c +1 -s 0.1 --pid="$qemu" -f "$work/out" &
+	follow=$!
+	wait "$qemu" || rc=$?
+	qemu=
+	wait "$follow" || true
+	return "$rc"
+}
+
+# verdict QEMU-STATUS: what all that comes to
+verdict()
+{
+	local status gate=0
+
+	"$TOOLS/gate.sh" "$LOG" || gate=$?
+	if ! grep -qx end "$work/verdict" 2>/dev/null; then
+		if [ "$1" -eq 124 ] || [ "$1" -eq 137 ]; then
+			say "fault: the guest was not done after TIMEOUT=$TIMEOUT s; its log is $LOG"
+			return "$ST_TIME"
+		fi
+		tail -n 20 "$LOG" >&2
+		tail -n 5 "$work/qemu" >&2 2>/dev/null || true
+		say "fault: the guest died or never came up (QEMU ended with $1); its whole log is $LOG"
+		return "$ST_DEAD"
+	fi
+	status=$(sed -n 's/^status //p' "$work/verdict")
+	[ "$gate" -eq 0 ] || say "fault: the kernel log holds a report, see above; the whole log is $LOG"
+	sed -e '/^status /d' -e '/^end$/d' -e 's/^/fault: /' "$work/verdict" >&2
+	# A status of the script's, a skip perhaps, must hide neither
+	[ "$gate" -eq 0 ] && [ "$(wc -l <"$work/verdict")" -eq 2 ] && return "$status"
+	[ "$status" -eq 0 ] || say "the script itself ended with $status"
+	[ "$gate" -eq 0 ] || return "$gate"
+	return "$ST_LEAK"
+}
+
+work=
+qemu=
+cleanup()
+{
+	[ -z "$qemu" ] || kill "$qemu" 2>/dev/null || true
+	[ -z "$work" ] || rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+check_arguments
+find_kernel
+mkdir -p "$BUILD/log"
+LOG=${LOG:-$BUILD/log/$name-console.log}
+work=$(mktemp -d "${TMPDIR:-/tmp}/small-rtnl.XXXXXX")
+initramfs
+rc=0
+boot || rc=$?
+verdict "$rc"
