@@ -332,10 +332,21 @@ def require_repository():
                       f'run git -C {show(LINUX)} checkout {BRANCH}')
 
 
+def untracked():
+    """New files that wait for a 'git add'. Debian's .gitignore ends by ignoring
+    everything, which blinds git status to them: read it without that line."""
+    with tempfile.NamedTemporaryFile('wb', suffix='.gitignore') as rules:
+        if os.path.isfile(os.path.join(LINUX, '.gitignore')):
+            lines = read(os.path.join(LINUX, '.gitignore')).split(b'\n')
+            rules.write(b'\n'.join(line for line in lines if line != b'/*'))
+            rules.flush()
+        return listed('ls-files', '-z', '--others', '--exclude-from=' + rules.name)
+
+
 def dirty():
     """A few words on what is not committed, or nothing"""
-    lines = git('status', '--porcelain', '-z').split('\0')
-    paths = [line[3:] for line in lines if line]
+    changed = listed('status', '--porcelain', '--no-renames', '--untracked-files=no', '-z')
+    paths = [line[3:] for line in changed] + untracked()
     more = f' and {len(paths) - 1} more' if len(paths) > 1 else ''
     return paths[0] + more if paths else ''
 
@@ -346,8 +357,9 @@ def require_exported():
         raise Refused(f'the last make tree was killed in the middle ({what} in {where} differs): if you '
                       f'edited nothing there since, run git -C {where} reset --hard {NEXT}')
     if what:
-        raise Refused(f'{where} holds work that is not exported ({what}): commit it and run make export, '
-                      f'or put it aside with git -C {where} stash -u')
+        raise Refused(f'{where} holds work that is not exported ({what}): commit it (a new file '
+                      'needs git add -f) and run make export, or put it aside '
+                      f'(git -C {where} stash; move new files away)')
     head, old = exists('HEAD'), exists(EXPORTED) or exists('refs/tags/base')
     if head not in (old, exists(NEXT)):
         raise Refused(f'{where} holds work that is not exported (commits other than the queue\'s): run make '
@@ -377,6 +389,8 @@ def base_tree(source, repo):
         say(f'reading {source}, about a minute')
     # A threshold of 1 puts all into one pack, not into 95,000 files
     git('-c', 'core.bigFileThreshold=1', '-c', 'core.compression=1', 'add', '-A', *force, '.',
+        # The kernel's own python scripts leave these behind
+        ':(exclude)*.pyc',
         repo=repo, index=index, tree=source)
     return git('write-tree', repo=repo, index=index)
 
@@ -670,8 +684,8 @@ def export():
     require_repository()
     what = dirty()
     if what:
-        raise Refused(f'{show(LINUX)} holds changes that are not committed ({what}): commit them, '
-                      f'or put them aside with git -C {show(LINUX)} stash -u')
+        raise Refused(f'{show(LINUX)} holds changes that are not committed ({what}): commit them '
+                      f'(a new file needs git add -f), or put them aside (git -C {show(LINUX)} stash; move new files away)')
     base = exists('refs/tags/base')
     queue, origin, tip = read_commits(base)
     new, old = tokens(queue), recorded()

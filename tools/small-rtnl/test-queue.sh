@@ -55,7 +55,7 @@ change()
 
 record()
 {
-	in_linux add -A
+	in_linux add -A -f
 	in_linux commit -q "$@"
 }
 
@@ -74,6 +74,8 @@ make_base()
 		seq -f "line %g of $name" 40 >"$1/net/core/$name.c"
 	done
 	seq -f 'line %g' 20 >"$1/drivers/Kconfig"
+	# As Debian's: it hides every new file from git status
+	printf '*.o\n/*\n!/debian/\n' >"$1/.gitignore"
 }
 
 start()
@@ -223,7 +225,9 @@ keeps_work_that_is_not_committed()
 	grep -q more "$LINUX/net/core/rtnl.c" || return 1
 	in_linux checkout -q net/core/rtnl.c
 	echo >"$LINUX/net/core/other.c"
-	refuses export net/core/other.c && clean
+	refuses export net/core/other.c 'git add -f' && clean || return 1
+	mv "$LINUX/net/core/other.c" "$LINUX/net/core/other.o"
+	queue export && clean
 }
 
 keeps_an_edit_of_the_repository()
