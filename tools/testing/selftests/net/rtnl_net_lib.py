@@ -1,0 +1,444 @@
+# SPDX-License-Identifier: GPL-2.0
+
+"""
+Helpers for tests of devices that die across network namespaces.
+
+Devices are made and deleted with "ip", or over a netlink socket where a test
+needs the very error number, two processes at the same moment, or many rounds.
+"""
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import multiprocessing
+import os
+import random
+import socket
+import string
+import struct
+import time
+
+from lib.py import NetNSEnter
+
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWNET = 0x40000000
+MS_BIND = 4096
+MNT_DETACH = 2
+
+NLM_F_REQUEST = 0x1
+NLM_F_ACK = 0x4
+NLM_F_EXCL = 0x200
+NLM_F_CREATE = 0x400
+NLMSG_ERROR = 2
+
+RTM_NEWLINK = 16
+RTM_DELLINK = 17
+RTNLGRP_LINK = 1
+IFF_UP = 1
+
+IFLA_IFNAME = 3
+IFLA_LINK = 5
+IFLA_LINKINFO = 18
+IFLA_NET_NS_FD = 28
+IFLA_TARGET_NETNSID = 46
+IFLA_INFO_KIND = 1
+IFLA_INFO_DATA = 2
+VETH_INFO_PEER = 1
+
+# Only so that a test that hangs ends with a verdict
+WAIT_TIMEOUT = int(os.environ.get("WAIT_TIMEOUT", "120"))
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _syscall(name, *args):
+    if getattr(libc, name)(*args) < 0:
+        err = ctypes.get_errno()
+        raise OSError(err, f"{name}: {os.strerror(err)}")
+
+
+def busywait(cond, what):
+    """ Wait until cond() is true, but not for ever """
+    end = time.monotonic() + WAIT_TIMEOUT
+    while not cond():
+        if time.monotonic() > end:
+            raise TimeoutError(f"after {WAIT_TIMEOUT} s still not: {what}")
+        time.sleep(0.01)
+
+
+def in_child(func):
+    """ Run func() in a process of its own, return its value (0 to 255) """
+    pid = os.fork()
+    if pid == 0:
+        ret = 255
+        try:
+            ret = func()
+        finally:
+            os._exit(ret)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def at_once(*funcs):
+    """
+    Run each of funcs in a process of its own. They start together, once all of
+    them are ready, but for a moment that differs from call to call, so that
+    not always the same one is first. Return what they return.
+    """
+    spins = [random.randrange(5000) for _ in funcs]
+    barrier = multiprocessing.Barrier(len(funcs))
+    results = multiprocessing.Array("i", [-1] * len(funcs))
+
+    def run(num):
+        barrier.wait()
+        for _ in range(spins[num]):
+            pass
+        results[num] = funcs[num]()
+
+    procs = [multiprocessing.Process(target=run, args=(num,))
+             for num in range(len(funcs))]
+    for proc in procs:
+        proc.start()
+    for proc in procs:
+        proc.join()
+    return list(results)
+
+
+@contextlib.contextmanager
+def setns(fd):
+    """ Be in another network namespace for a while """
+    with open("/proc/thread-self/ns/net", encoding="ascii") as home:
+        _syscall("setns", fd, CLONE_NEWNET)
+        try:
+            yield
+        finally:
+            _syscall("setns", home.fileno(), CLONE_NEWNET)
+
+
+def devices(netns=None):
+    """ Names of all devices in a network namespace, or in the current one """
+    if netns:
+        with NetNSEnter(netns):
+            return devices()
+    return {name for _, name in socket.if_nameindex()}
+
+
+class Held:
+    """ Network namespaces held by consecutive file descriptors """
+
+    def __init__(self, names):
+        fds = [self._open(name) for name in names]
+        self.first = min(fds, default=0)
+        self.end = self.first + len(fds)
+        assert fds == list(range(self.first, self.end))
+
+    @staticmethod
+    def _open(name):
+        # Above what else is open, which has holes
+        with open(f"/run/netns/{name}", encoding="ascii") as file:
+            return fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 300)
+
+    def close(self):
+        """ With one system call """
+        os.closerange(self.first, self.end)
+
+
+class Pool:
+    """
+    Network namespaces with names that "ip -n" knows.
+
+    "ip netns del" returns before a namespace is gone, and nothing tells when
+    it is, except for one: it counts against the limit of the user namespace
+    that made it until the very end. So they are made by a helper process in a
+    user namespace of its own, whose count is nobody else's.
+    """
+
+    def __init__(self):
+        self.live = {}
+        self.sockets = []
+        self.lock = multiprocessing.Lock()
+        self.count = multiprocessing.Value("i", 0)
+        self.sock, helper = socket.socketpair(socket.AF_UNIX,
+                                              socket.SOCK_SEQPACKET)
+        self.pid = os.fork()
+        if self.pid == 0:
+            self.sock.close()
+            self._serve(helper)
+        helper.close()
+        os.makedirs("/run/netns", exist_ok=True)
+
+    # The helper process
+
+    @staticmethod
+    def _serve(sock):
+        try:
+            _syscall("unshare", CLONE_NEWUSER)
+            while True:
+                request = sock.recv(100).decode().split()
+                if not request:
+                    break
+                if request[0] == "add":
+                    in_child(lambda: Pool._serve_add(sock))
+                else:
+                    Pool._serve_limit(sock, request[1])
+        finally:
+            os._exit(0)
+
+    @staticmethod
+    def _serve_add(sock):
+        _syscall("unshare", CLONE_NEWNET)
+        with open("/proc/self/ns/net") as netns:
+            socket.send_fds(sock, [b"netns"], [netns.fileno()])
+        return 0
+
+    @staticmethod
+    def _serve_limit(sock, limit):
+        def try_one():
+            return 1 if libc.unshare(CLONE_NEWNET) < 0 else 0
+
+        def set_limit(value):
+            with open("/proc/sys/user/max_net_namespaces", "w") as file:
+                file.write(str(value))
+
+        set_limit(limit)
+        failed = in_child(try_one)
+        set_limit(1 << 20)
+        sock.send(b"over" if failed else b"ok")
+
+    # Our side
+
+    def make(self, name):
+        """ Make a network namespace and give it just that name """
+        with self.lock:
+            self.sock.send(b"add")
+            _, fds, _, _ = socket.recv_fds(self.sock, 100, 1)
+            self.count.value += 1
+        path = f"/run/netns/{name}"
+        with open(path, "x"):
+            pass
+        _syscall("mount", f"/proc/self/fd/{fds[0]}".encode(), path.encode(),
+                 b"none", MS_BIND, None)
+        os.close(fds[0])
+
+    def unmake(self, name):
+        """ Take a network namespace's name away """
+        _syscall("umount2", f"/run/netns/{name}".encode(), MNT_DETACH)
+        os.unlink(f"/run/netns/{name}")
+        with self.lock:
+            self.count.value -= 1
+
+    def add(self, *prefixes):
+        """ Make network namespaces, return their names """
+        names = []
+        for prefix in prefixes:
+            suffix = "".join(random.choices(string.ascii_lowercase, k=6))
+            name = f"{prefix}-{suffix}"
+            self.make(name)
+            self.live[name] = devices(name)
+            names.append(name)
+        return names
+
+    def hold(self, *names):
+        """
+        Take the names of network namespaces away. What is returned holds the
+        namespaces: its close() lets them die, all at the same time.
+        """
+        held = Held(names)
+        for name in names:
+            self.unmake(name)
+            del self.live[name]
+        self.close_sockets(*names)
+        return held
+
+    def kill(self, *names):
+        """ Let network namespaces die, all at the same time """
+        self.hold(*names).close()
+
+    def close_sockets(self, *names):
+        """ Close what holds these network namespaces """
+        for sock in [s for s in self.sockets if s.netns in names]:
+            sock.close()
+            self.sockets.remove(sock)
+
+    def wait_freed(self):
+        """ Wait until all but those that have a name are really gone """
+        def freed():
+            with self.lock:
+                self.sock.send(f"limit {self.count.value + 1}".encode())
+                return self.sock.recv(100) == b"ok"
+
+        busywait(freed, "all dead network namespaces are freed")
+
+    def extra(self):
+        """ Devices that were not there when their namespaces were new """
+        return {name: extra for name, first in self.live.items()
+                if (extra := sorted(devices(name) - first))}
+
+    def rtnl(self, netns):
+        """ A netlink socket in a network namespace """
+        return self._track(Rtnl(netns))
+
+    def monitor(self, netns):
+        """ A socket that receives a network namespace's notifications """
+        return self._track(Monitor(netns))
+
+    def _track(self, sock):
+        self.sockets.append(sock)
+        return sock
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        try:
+            self.kill(*self.live)
+            if not exc_type:
+                self.wait_freed()
+        finally:
+            self.sock.close()
+            os.waitpid(self.pid, 0)
+
+
+def _attr(kind, value):
+    if isinstance(value, list):
+        value = b"".join(_attr(*sub) for sub in value)
+        kind |= 0x8000
+    elif isinstance(value, int):
+        value = struct.pack("=I", value)
+    elif isinstance(value, str):
+        value = value.encode() + b"\0"
+    data = struct.pack("=HH", len(value) + 4, kind) + value
+    return data + b"\0" * (-len(data) % 4)
+
+
+def _ifinfomsg(index=0, up=0):
+    return struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, up, up)
+
+
+class Rtnl:
+    """
+    A netlink socket. Each method returns 0, or the error number.
+    """
+
+    def __init__(self, netns=None):
+        self.netns = netns
+        if netns:
+            with NetNSEnter(netns):
+                self.sock = self._open()
+        else:
+            self.sock = self._open()
+
+    def _open(self):
+        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW,
+                             socket.NETLINK_ROUTE)
+        sock.bind((0, 0))
+        return sock
+
+    def close(self):
+        """ Let go of the network namespace """
+        self.sock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        self.close()
+
+    def request(self, kind, flags, *attrs, index=0, up=0):
+        """ Send a link message, return the error number of the answer """
+        body = _ifinfomsg(index, up) + b"".join(_attr(*attr) for attr in attrs)
+        self.sock.send(struct.pack("=IHHII", len(body) + 16, kind,
+                                   flags | NLM_F_REQUEST | NLM_F_ACK, 1, 0) +
+                       body)
+        answer = self.sock.recv(65536)
+        assert struct.unpack_from("=H", answer, 4)[0] == NLMSG_ERROR
+        return -struct.unpack_from("=i", answer, 16)[0]
+
+    def add(self, name, kind, netns, data=(), link=0):
+        """ ip link add [link LINK] NAME netns NETNS type KIND """
+        return self.request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL,
+                            (IFLA_IFNAME, name), (IFLA_NET_NS_FD, netns),
+                            *([(IFLA_LINK, link)] if link else []),
+                            (IFLA_LINKINFO, [(IFLA_INFO_KIND, kind),
+                                             (IFLA_INFO_DATA, list(data))]))
+
+    def add_veth(self, name, netns, peer, peer_netns):
+        """ ip link add NAME netns NETNS type veth peer PEER netns NETNS """
+        info = (_ifinfomsg() + _attr(IFLA_IFNAME, peer) +
+                _attr(IFLA_NET_NS_FD, peer_netns))
+        return self.add(name, "veth", netns, [(VETH_INFO_PEER, info)])
+
+    def delete(self, name, target_netnsid=None):
+        """ ip link del NAME """
+        attrs = [(IFLA_IFNAME, name)]
+        if target_netnsid is not None:
+            attrs.append((IFLA_TARGET_NETNSID, target_netnsid))
+        return self.request(RTM_DELLINK, 0, *attrs)
+
+    def delete_index(self, index):
+        """ The same by index, for which ip has no words """
+        return self.request(RTM_DELLINK, 0, index=index)
+
+    def set_up(self, name):
+        """ ip link set NAME up """
+        return self.request(RTM_NEWLINK, 0, (IFLA_IFNAME, name), up=IFF_UP)
+
+    def move(self, name, netns):
+        """ ip link set NAME netns NETNS """
+        return self.request(RTM_NEWLINK, 0, (IFLA_IFNAME, name),
+                            (IFLA_NET_NS_FD, netns))
+
+
+class Monitor(Rtnl):
+    """
+    What "ip monitor link" sees. A notification is in the socket before the
+    command that causes it returns, so nothing here waits.
+    """
+
+    def _open(self):
+        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW,
+                             socket.NETLINK_ROUTE)
+        sock.bind((0, 1 << (RTNLGRP_LINK - 1)))
+        sock.setblocking(False)
+        return sock
+
+    def deleted(self):
+        """ Names of the devices that were announced dead since last asked """
+        names = []
+        while True:
+            try:
+                data = self.sock.recv(65536)
+            except BlockingIOError:
+                return sorted(names)
+            names += self._parse(data)
+
+    @staticmethod
+    def _parse(data):
+        while len(data) >= 32:
+            length, kind = struct.unpack_from("=IH", data)
+            family = data[16]
+            attrs = data[32:length]
+            while kind == RTM_DELLINK and family == socket.AF_UNSPEC and attrs:
+                size, attr = struct.unpack_from("=HH", attrs)
+                if attr == IFLA_IFNAME:
+                    yield attrs[4:size - 1].decode()
+                attrs = attrs[(size + 3) & ~3:]
+            data = data[(length + 3) & ~3:]
+
+
+class NetnsFd:
+    """ An open network namespace, for IFLA_NET_NS_FD """
+
+    def __init__(self, netns):
+        self.fd = os.open(f"/run/netns/{netns}", os.O_RDONLY)
+
+    def __enter__(self):
+        return self.fd
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        os.close(self.fd)
+
+
+def strerror(err):
+    """ "ENODEV" for a number """
+    return errno.errorcode.get(err, str(err)) if err else "success"
