@@ -14,10 +14,17 @@ read -ra guest_env <<<"$GUEST_ENV"
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export HOME=/root TERM=${TERM:-dumb} LC_ALL=C SMALL_RTNL_GUEST=1
 
+# port NAME: the device that leads to the host's file of that name
 port()
 {
 	local name
 
+	if [ "$UML" = 1 ]; then
+		[ "$1" = out ] && name=ttyS0 || name=ttyS1
+		stty -F "/dev/$name" raw -echo
+		echo "$name"
+		return
+	fi
 	for name in /sys/class/virtio-ports/*/name; do
 		[ "$(cat "$name")" != "$1" ] || basename "$(dirname "$name")"
 	done
@@ -144,9 +151,13 @@ run_script()
 setup >/dev/kmsg 2>&1
 if [ -z "$SCRIPT" ]; then
 	cd "$TOP" || cd /
-	stty -F /dev/hvc0 rows "$ROWS" cols "$COLS" sane
-	echo "$GUEST_NAME, $(uname -r): 'exit' ends it, Ctrl-a x kills it" >/dev/hvc0
-	setsid -c bash -i </dev/hvc0 >/dev/hvc0 2>&1
+	[ "$UML" = 1 ] && console=/dev/tty1 || console=/dev/hvc0
+	# Opened once: a close would drop what was typed meanwhile
+	exec 3<>"$console"
+	stty rows "$ROWS" cols "$COLS" sane <&3
+	echo "$GUEST_NAME, $(uname -r): 'exit' ends it, Ctrl-a x kills it" >&3
+	# The host's own .bashrc may do anything
+	PS1='\h:\w# ' setsid -c bash --norc -i <&3 >&3 2>&1
 	status=$?
 	leaked=
 else
@@ -161,5 +172,7 @@ fi
 	[ -z "$leaked" ] || echo "$leaked"
 	echo end
 } >"/dev/$(port verdict)"
+# Without ACPI a PC cannot be turned off; UML would start again
+[ "$UML" = 1 ] && busybox poweroff -f
 echo b >/proc/sysrq-trigger
 sleep 100

@@ -1,13 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Boot a kernel under QEMU on the host's own root, read-only. With SCRIPT= run
+# Boot a kernel under QEMU, or with UML=1 as User-mode Linux, on the host's own root, read-only. With SCRIPT= run
 # that file as root, print what it prints, and exit with its status, or with one
 # of status.sh; without, give a root shell.
 #
 # KERNEL=patched|stock|IMAGE  CONFIG=debug|kasan|kcsan|off|FRAGMENT
 # SMP=2 MEM=2G TIMEOUT=600 STRICT=0|1  GUEST_ENV="A=1 B=2" for the script
 # KERNEL_ARGS= more for the command line, MODULES= a folder as INSTALL_MOD_PATH
-# LOG= the kernel's log
+# LOG= the kernel's log  LEAK_WAIT=60 how long a namespace may take to die
 
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=status.sh
@@ -19,12 +19,14 @@ SCRIPT=${SCRIPT:-}
 SMP=${SMP:-2}
 MEM=${MEM:-2G}
 MODULES=${MODULES:-}
+UML=${UML:-0}
 
 check_arguments()
 {
 	local tool word
 
-	for tool in qemu-system-x86_64 busybox cpio timeout; do
+	[ "$UML" = 1 ] && tool=busybox || tool=qemu-system-x86_64
+	for tool in "$tool" busybox cpio timeout; do
 		command -v "$tool" >/dev/null || die "$tool is missing: run 'make deps'"
 	done
 	[[ $SMP =~ ^[1-9][0-9]*$ ]] || die "SMP=$SMP is not a number of CPUs: say SMP=2, for example"
@@ -61,7 +63,10 @@ find_kernel()
 		name=own
 		;;
 	esac
-	[ -n "$MODULES" ] || MODULES=${image%/arch/x86/boot/bzImage}/mods
+	if [ -z "$MODULES" ]; then
+		MODULES=${image%/arch/x86/boot/bzImage}
+		MODULES=${MODULES%/linux}/mods
+	fi
 	[ -d "$MODULES/lib/modules" ] || MODULES=
 }
 
@@ -76,7 +81,8 @@ params()
 	fi
 	printf '%s=%q\n' TOP "$TOP" TOOLS "$TOOLS" SCRIPT "$SCRIPT" \
 		MODULES "$MODULES" GUEST_NAME "$name" TERM "${TERM:-dumb}" \
-		ROWS "$rows" COLS "$cols" LEAK_WAIT "${LEAK_WAIT:-60}"
+		ROWS "$rows" COLS "$cols" LEAK_WAIT "${LEAK_WAIT:-60}" \
+		UML "$UML"
 	printf 'GUEST_ENV=%q\n' "${guest_env[*]}"
 }
 
@@ -118,47 +124,83 @@ kvm_works()
 	[ "$(cut -d ' ' -f 2 "$cache")" = yes ]
 }
 
-boot()
+# Sets command: QEMU with all but the channel of the script or of the shell
+qemu_command()
 {
-	local accel=(-accel 'tcg,thread=multi') limit=() args rc=0
-	local follow=
+	local accel=(-accel 'tcg,thread=multi') args
 
 	! kvm_works || accel=(-accel kvm)
-	args="console=ttyS0 earlyprintk=serial,ttyS0 ignore_loglevel oops=panic panic=-1"
-	# Objects counted one by one; devices only where the script makes them
-	args+=" slab_nomerge slab_debug=FZU,net_namespace"
-	args+=" sysctl.net.core.fb_tunnels_only_for_init_net=2 bonding.max_bonds=0 ifb.numifbs=0"
-	args+=" ${KERNEL_ARGS:-}"
-	[ "$TIMEOUT" -eq 0 ] || limit=(timeout --foreground -k 5 "$TIMEOUT")
-	set -- "${limit[@]}" qemu-system-x86_64 "${accel[@]}" -cpu max \
-		-smp "$SMP" -m "$MEM" -nodefaults -no-user-config -display none -no-reboot \
-		-kernel "$image" -initrd "$work/initramfs" -append "$args" \
-		-virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
-		-object rng-random,id=rng,filename=/dev/urandom -device virtio-rng-pci,rng=rng \
-		-chardev "file,id=log,path=$LOG" -serial chardev:log \
-		-device virtio-serial-pci,ioeventfd=off \
-		-chardev "file,id=verdict,path=$work/verdict" \
-		-device virtserialport,chardev=verdict,name=verdict
-	if [ -z "$SCRIPT" ]; then
-		"$@" -chardev stdio,id=shell,mux=on,signal=off -mon chardev=shell \
-			-device virtconsole,chardev=shell || rc=$?
-		return "$rc"
-	fi
+	args="console=ttyS0 earlyprintk=serial,ttyS0 ignore_loglevel oops=panic panic=-1 $common"
+	# One socket each: a BIOS lists only the first core of one in its MP table
+	command=(qemu-system-x86_64 "${accel[@]}" -cpu max
+		-smp "$SMP,sockets=$SMP,cores=1,threads=1" -m "$MEM"
+		-nodefaults -no-user-config -display none -no-reboot
+		-kernel "$image" -initrd "$work/initramfs" -append "$args"
+		-virtfs 'local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap'
+		-chardev "file,id=log,path=$LOG" -serial chardev:log
+		-device 'virtio-serial-pci,ioeventfd=off'
+		-chardev "file,id=verdict,path=$work/verdict"
+		-device 'virtserialport,chardev=verdict,name=verdict')
 	# A file and not a pipe: it takes all at once, so nothing can be on its
 	# way when the guest ends
+	if [ -n "$SCRIPT" ]; then
+		command+=(-chardev "file,id=out,path=$work/out"
+			-device 'virtserialport,chardev=out,name=out')
+		return
+	fi
+	# With a monitor for Ctrl-a x; but that way QEMU loses what comes early,
+	# so not for a shell fed from a pipe
+	if [ -t 0 ]; then
+		command+=(-chardev 'stdio,id=shell,signal=off,mux=on' -mon chardev=shell)
+	else
+		command+=(-chardev 'stdio,id=shell,signal=off')
+	fi
+	command+=(-device 'virtconsole,chardev=shell')
+}
+
+# The same for User-mode Linux: serial lines on files take the ports' place
+uml_command()
+{
+	local shell=con1=null
+
+	[ -n "$SCRIPT" ] || shell='con1=fd:0,fd:1'
+	exec 5>"$LOG" 6>"$work/out" 7>"$work/verdict"
+	# shellcheck disable=SC2206
+	command=("$image" "mem=$MEM" "ncpus=$SMP" seccomp=on "initrd=$work/initramfs"
+		con=null 'con0=null,fd:5' "$shell" ssl=null 'ssl0=null,fd:6' 'ssl1=null,fd:7'
+		console=tty0 ignore_loglevel oops=panic $common)
+}
+
+boot()
+{
+	local command limit=() common rc=0 follow
+
+	# Objects counted one by one; devices only where the script makes them
+	common="slab_nomerge slab_debug=FZU,net_namespace"
+	common+=" sysctl.net.core.fb_tunnels_only_for_init_net=2 bonding.max_bonds=0 ifb.numifbs=0"
+	common+=" ${KERNEL_ARGS:-}"
+	[ "$TIMEOUT" -eq 0 ] || limit=(timeout --foreground -k 5 "$TIMEOUT")
 	: >"$work/out"
-	"$@" -chardev "file,id=out,path=$work/out" -device virtserialport,chardev=out,name=out \
-		</dev/null >"$work/qemu" 2>&1 &
-	qemu=$!
-	tail -c +1 -s 0.1 --pid="$qemu" -f "$work/out" &
+	if [ "$UML" = 1 ]; then
+		uml_command
+	else
+		qemu_command
+	fi
+	if [ -z "$SCRIPT" ]; then
+		"${limit[@]}" "${command[@]}" || rc=$?
+		return "$rc"
+	fi
+	"${limit[@]}" "${command[@]}" </dev/null >"$work/vmm" 2>&1 &
+	vmm=$!
+	tail -c +1 -s 0.1 --pid="$vmm" -f "$work/out" &
 	follow=$!
-	wait "$qemu" || rc=$?
-	qemu=
+	wait "$vmm" || rc=$?
+	vmm=
 	wait "$follow" || true
 	return "$rc"
 }
 
-# verdict QEMU-STATUS: what all that comes to
+# verdict STATUS-OF-QEMU: what all that comes to
 verdict()
 {
 	local status gate=0
@@ -170,8 +212,8 @@ verdict()
 			return "$ST_TIME"
 		fi
 		tail -n 20 "$LOG" >&2
-		tail -n 5 "$work/qemu" >&2 2>/dev/null || true
-		say "fault: the guest died or never came up (QEMU ended with $1); its whole log is $LOG"
+		tail -n 5 "$work/vmm" >&2 2>/dev/null || true
+		say "fault: the guest died or never came up (it ended with $1); its whole log is $LOG"
 		return "$ST_DEAD"
 	fi
 	status=$(sed -n 's/^status //p' "$work/verdict")
@@ -185,10 +227,10 @@ verdict()
 }
 
 work=
-qemu=
+vmm=
 cleanup()
 {
-	[ -z "$qemu" ] || kill "$qemu" 2>/dev/null || true
+	[ -z "$vmm" ] || kill "$vmm" 2>/dev/null || true
 	[ -z "$work" ] || rm -rf "$work"
 }
 trap cleanup EXIT

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0
+# Thin calls to tools/small-rtnl; each script says at its top what it does.
+
+# Overridable: make vm KERNEL=stock SCRIPT=my.sh
+KERNEL ?= patched
+CONFIG ?= debug
+SCRIPT ?=
+SMP ?= 2
+MEM ?= 2G
+TIMEOUT ?=
+STRICT ?= 0
+GUEST_ENV ?=
+KERNEL_ARGS ?=
+KERNEL_SRC ?=
+OUT ?=
+SIGNOFF ?=
+SERIES ?=
+JOBS ?=
+BUILD ?= $(CURDIR)/build
+
+# An empty one means the script's own default
+export KERNEL CONFIG SCRIPT SMP MEM STRICT GUEST_ENV KERNEL_ARGS BUILD
+ifneq ($(TIMEOUT),)
+export TIMEOUT
+endif
+ifneq ($(KERNEL_SRC),)
+export KERNEL_SRC
+endif
+ifneq ($(OUT),)
+export OUT
+endif
+ifneq ($(SIGNOFF),)
+export SIGNOFF
+endif
+ifneq ($(SERIES),)
+export SERIES
+endif
+ifneq ($(JOBS),)
+export JOBS
+endif
+
+tools := tools/small-rtnl
+
+# The scripts run makes of their own
+unexport MAKEFLAGS MFLAGS MAKELEVEL
+
+.DEFAULT_GOAL := help
+.PHONY: help run test vm um tree export mbox check stress base deps clean distclean
+# Each target starts with a set-up that must not run twice at once
+.NOTPARALLEL:
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## */\1	/p' $(MAKEFILE_LIST) | expand -t 12
+	@echo
+	@echo "vm and um: KERNEL=patched|stock|IMAGE CONFIG=debug|kasan|kcsan|off|FILE SCRIPT=FILE"
+	@echo "           SMP=2 MEM=2G TIMEOUT=SECONDS STRICT=0|1 GUEST_ENV='A=1 B=2' KERNEL_ARGS="
+	@sed -n 's/^ST_[A-Z]*=\([0-9]*\)	# /           status \1: /p' $(tools)/status.sh
+	@echo "tree, base: KERNEL_SRC=TREE-OR-TARBALL   mbox: OUT=FOLDER SIGNOFF='Name <mail>' SERIES=FOLDER"
+
+run: tree ## set everything up, boot the debug kernel, and play a demonstration on it
+	@SCRIPT=$(tools)/demo.sh $(tools)/vm.sh
+
+test: tree ## all tests; ends with "N passed, N failed, N skipped"
+	@$(tools)/test.sh
+
+vm: tree ## boot under QEMU: a root shell, or SCRIPT= and exit with its status
+	@$(tools)/vm.sh
+
+um: tree ## the same as User-mode Linux
+	@$(tools)/um.sh
+
+tree: deps ## build/linux: a git tree of the base with one commit for each patch
+	@$(tools)/queue.py tree
+
+export: ## the way back: commits of build/linux become patches/
+	@$(tools)/queue.py export
+
+mbox: tree ## a mailable series with cover letter from each folder of patches/
+	@$(tools)/queue.py mbox
+
+check: tree ## style of patches and scripts, round trip, format of the series
+	@$(tools)/check.sh
+
+stress: tree ## create, move and delete pairs from many processes, under lockdep and KASAN
+	@$(tools)/test.sh stress
+
+base: deps ## fetch, verify and cache the base kernel
+	@$(tools)/base.sh
+
+deps: ## the packages needed: install them (root on Debian) or say which
+	@$(tools)/deps.sh
+
+clean: ## remove what was compiled; the trees stay
+	rm -rf $(BUILD)/linux/.obj-* $(BUILD)/stock/.obj-* $(BUILD)/log
+
+distclean: ## remove all of build/, with commits not exported; the cache of downloads stays
+	rm -rf $(BUILD)
+	@echo "The downloaded base and the compiler's cache stay in $${SMALL_RTNL_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/small-rtnl}"

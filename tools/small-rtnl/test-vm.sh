@@ -1,0 +1,164 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Does vm.sh tell a good run from each kind of bad one? Prints KTAP, fails if
+# one case does. KERNEL= and MODULES= as for vm.sh.
+
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=status.sh
+. "$TOOLS/status.sh"
+
+export CONFIG=debug
+KERNEL=${KERNEL:-patched}
+case "$KERNEL" in
+patched | stock)
+	KERNEL=$("$TOOLS/build.sh" "$KERNEL" debug)
+	;;
+esac
+export KERNEL
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/small-rtnl-test.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+count=0
+failed=0
+
+result()
+{
+	count=$((count + 1))
+	if [ "$1" -eq 0 ]; then
+		echo "ok $count $2"
+		return
+	fi
+	echo "not ok $count $2"
+	sed 's/^/# /' "$work/err"
+	failed=$((failed + 1))
+}
+
+# guest NAME WANTED-STATUS: run standard input as the guest's script; its output
+# is left in $work/out
+guest()
+{
+	local status=0
+
+	cat >"$work/script"
+	SCRIPT=$work/script LOG=$work/console "$TOOLS/vm.sh" \
+		>"$work/out" 2>"$work/err" || status=$?
+	[ "$status" -eq "$2" ] || echo "status $status, wanted $2" >>"$work/err"
+	result $((status != $2)) "$1"
+}
+
+# has NAME FILE PATTERN
+has()
+{
+	local rc=0
+
+	grep -qE "$3" "$2" || rc=1
+	result "$rc" "$1"
+}
+
+echo "KTAP version 1"
+
+guest "a script that succeeds" 0 <<'EOF'
+echo hello
+EOF
+has "its output comes out" "$work/out" '^hello$'
+
+guest "a script's own status" 3 <<'EOF'
+exit 3
+EOF
+
+head -c 3000000 /dev/urandom >"$work/random"
+guest "a binary output" 0 <<EOF
+cat $work/random
+EOF
+cmp -s "$work/random" "$work/out" && same=0 || same=1
+result "$same" "it is unadulterated"
+
+GUEST_ENV="A=1 B=x" SMP=1 guest "environment and number of CPUs" 0 <<'EOF'
+echo "standard error" >/dev/stderr
+[ "$A$B" = 1x ] && [ "$(nproc)" = 1 ] && [ "$(id -u)" = 0 ]
+EOF
+has "standard error comes out" "$work/out" '^standard error$'
+
+guest "the guest cannot write to the host" 0 <<EOF
+echo changed >$work/random && grep -q changed $work/random
+EOF
+grep -q changed "$work/random" && rc=1 || rc=0
+result "$rc" "the host's file is as before"
+
+guest "a module and two namespaces, cleaned up" 0 <<'EOF'
+set -e
+ip netns add a
+ip netns add b
+ip -n a link add v0 type veth peer name v1 netns b
+ip -n a link del v0
+ip netns del a
+ip netns del b
+EOF
+
+guest "a warning in the kernel log" "$ST_LOG" <<'EOF'
+echo WARNING >/sys/kernel/debug/provoke-crash/DIRECT
+EOF
+has "its excerpt is shown" "$work/err" 'WARNING: .*lkdtm'
+
+guest "a warning hides behind no other status" "$ST_LOG" <<'EOF'
+echo WARNING >/sys/kernel/debug/provoke-crash/DIRECT
+exit 4
+EOF
+
+guest "a lockdep report" "$ST_LOG" <<'EOF'
+echo SPINLOCKUP >/sys/kernel/debug/provoke-crash/DIRECT
+EOF
+
+guest "a foreign unregistration of a converted kind" "$ST_LOG" <<'EOF'
+echo 'rtnl_net: foreign unregistration: v0 (veth) of netns 2 by a thread holding netns 1' >/dev/kmsg
+EOF
+foreign='echo "rtnl_net: foreign unregistration: x0 (nosuchkind) of netns 2 by a thread holding netns 1" >/dev/kmsg'
+guest "a foreign unregistration of another kind" 0 <<<"$foreign"
+has "it is noted" "$work/err" '^note: .*nosuchkind'
+STRICT=1 guest "the same with STRICT=1" "$ST_LOG" <<<"$foreign"
+
+guest "a named namespace left behind" "$ST_LEAK" <<'EOF'
+ip netns add forgotten
+EOF
+has "it is named" "$work/err" 'left: forgotten'
+
+guest "a device left behind" "$ST_LEAK" <<'EOF'
+ip link add forgotten type dummy
+EOF
+has "it is named, too" "$work/err" 'forgotten'
+
+LEAK_WAIT=3 guest "a nameless namespace left behind" "$ST_LEAK" <<'EOF'
+ip netns add hidden
+mkdir /run/elsewhere
+touch /run/elsewhere/ns
+mount --bind /run/netns/hidden /run/elsewhere/ns
+ip netns del hidden
+EOF
+
+guest "processes left behind are ended, with their namespace" 0 <<'EOF'
+unshare -n sleep 1000 &
+unshare -n setsid sleep 1000 >/dev/null 2>&1 &
+sleep 1
+EOF
+
+guest "a panic" "$ST_DEAD" <<'EOF'
+echo c >/proc/sysrq-trigger
+EOF
+
+TIMEOUT=60 guest "a script without end" "$ST_TIME" <<'EOF'
+echo before
+sleep 1000
+EOF
+has "what it said is there" "$work/out" '^before$'
+
+head -c 100000 /dev/urandom >"$work/image"
+KERNEL=$work/image guest "an image that is no kernel" "$ST_DEAD" <<<true
+
+# shellcheck disable=SC2016
+printf 'echo sum $((40 + 2))\nexit 7\n' |
+	LOG=$work/console TIMEOUT=120 "$TOOLS/vm.sh" >"$work/out" 2>"$work/err" && rc=0 || rc=$?
+result $((rc != 7)) "an interactive shell"
+has "it answers" "$work/out" 'sum 42'
+
+echo "1..$count"
+[ "$failed" -eq 0 ]
