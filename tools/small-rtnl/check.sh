@@ -211,6 +211,20 @@ round_trip()
 	diff -r "$TMP/repo.before" "$TMP/repo"
 }
 
+# A file that no patch names is in no kernel and in no mail
+all_brought()
+{
+	local name
+
+	in_linux diff --no-renames --diff-filter=A --name-only base HEAD | sort >"$TMP/brought"
+	git -C "$TOP" ls-files --cached --others --exclude-standard -- include net drivers tools \
+		Documentation ':!tools/small-rtnl' | sort -u | comm -23 - "$TMP/brought" >"$TMP/stray"
+	while read -r name; do
+		echo "no patch brings $name: add a line 'New-file: $name' to one, or delete the file"
+	done <"$TMP/stray"
+	[ ! -s "$TMP/stray" ]
+}
+
 no_registry_hosts()
 {
 	! git -C "$TOP" grep -nIE --untracked \
@@ -245,6 +259,7 @@ fi
 
 check "git am of the mails gives the tree" mails_apply
 check "export after tree changes nothing" round_trip
+check "a patch brings each new file" all_brought
 for dir in "$TOP"/patches/*/; do
 	check "series format $(basename "$dir")" series_format "$dir"
 done

@@ -699,7 +699,9 @@ def export():
         for path, (mode, data) in patch.new.items():
             write(os.path.join(TOP, path), data, mode)
     for folder, text in series.items():
-        write(os.path.join(TOP, 'patches', folder, 'series'), encode(text))
+        path = os.path.join(TOP, 'patches', folder, 'series')
+        if text or os.path.isfile(path):
+            write(path, encode(text))
     # Last, so that whatever interrupts this leaves too much rather than too little
     for path in paths:
         full = os.path.join(TOP, path)
