@@ -1109,6 +1109,7 @@ static struct kunit_suite test_suite = {
 	.exit		= test_cleanup,
 	.test_cases	= test_cases,
 };
+
 kunit_test_suite(test_suite);
 
 MODULE_DESCRIPTION("KUnit tests of per-netns unregistration of net devices");

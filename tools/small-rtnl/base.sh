@@ -54,6 +54,7 @@ unpack()
 # The mirrors that this machine already trusts, from its own configuration
 mirrors()
 {
+	# shellcheck disable=SC2016 # the format is apt's
 	apt-get indextargets --format '$(SITE)' 'Created-By: Packages' |
 		sort -u | grep -E '/debian/?$' || true
 }
