@@ -58,7 +58,7 @@ help: ## this list
 	@echo "tree, base: KERNEL_SRC=TREE-OR-TARBALL   mbox: OUT=FOLDER SIGNOFF='Name <mail>' SERIES=FOLDER"
 
 run: tree ## set everything up, boot the debug kernel, and play a demonstration on it
-	@SCRIPT=$(tools)/demo.sh $(tools)/vm.sh
+	@$(tools)/run.sh
 
 test: tree ## all tests; ends with "N passed, N failed, N skipped"
 	@$(tools)/test.sh
@@ -82,7 +82,7 @@ check: tree ## style of patches and scripts, round trip, format of the series
 	@$(tools)/check.sh
 
 stress: tree ## create, move and delete pairs from many processes, under lockdep and KASAN
-	@$(tools)/test.sh stress
+	@$(tools)/test.sh stress stress_kasan
 
 base: deps ## fetch, verify and cache the base kernel
 	@$(tools)/base.sh

@@ -90,9 +90,9 @@ kmake()
 {
 	env -i PATH="$PATH" HOME="$HOME" LC_ALL=C \
 		CCACHE_DIR="$CACHE/ccache" CCACHE_BASEDIR="$src" \
-		CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=4G \
+		LOCALVERSION= CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=4G \
 		CCACHE_SLOPPINESS=time_macros,include_file_mtime,include_file_ctime \
-		make -C "$src" -j "$JOBS" O="$obj" ARCH="$arch" LOCALVERSION= \
+		make -C "$src" -j "$JOBS" O="$obj" ARCH="$arch" \
 		CC="ccache gcc" HOSTCC="ccache gcc" KBUILD_BUILD_VERSION=1 \
 		KBUILD_BUILD_TIMESTAMP="Thu Jan  1 00:00:00 UTC 2026" \
 		KBUILD_BUILD_USER=small-rtnl KBUILD_BUILD_HOST=small-rtnl "$@"
