@@ -26,8 +26,8 @@ Environment: SIZES, the values of N, smallest first
 
 import os
 
-from lib.py import KsftFailEx, KsftSkipEx, ip, ksft_eq, ksft_exit, ksft_ge, ksft_pr, \
-    ksft_run
+from lib.py import KsftFailEx, KsftSkipEx, ip, ksft_eq, ksft_exit, ksft_gt, \
+    ksft_pr, ksft_run
 from rtnl_net_lib import NetnsFd, Pool, strerror
 
 SIZES = [int(size) for size in os.environ.get("SIZES", "10 100").split()]
@@ -95,8 +95,9 @@ class Trace:
             for line in file:
                 if not line.startswith("#"):
                     words = line.split()
-                    yield words[0], next(word[:-1] for word in words[2:]
-                                         if word[:-1] in self.EVENTS)
+                    name = next(word for word in words[2:]
+                                if word.rstrip(":") in self.EVENTS)
+                    yield words[0], name.rstrip(":")
 
     def batches(self):
         """
@@ -175,9 +176,13 @@ def grace_periods():
     with Trace() as trace, Pool() as pool:
         host, = pool.add("host")
         results = [measure(trace, pool, host, size) for size in SIZES]
-        for calls in results[1:]:
+        for size, calls in zip(SIZES[1:], results[1:]):
+            # One call or two may be another thread's, or depend on timing. A
+            # call for each namespace, or for every tenth of them, may not.
+            more = (size - SIZES[0]) // 10
             for name in COUNTED:
-                ksft_ge(results[0][name], calls[name], f"more calls: {name}")
+                ksft_gt(results[0][name] + more, calls[name],
+                        f"calls of {COUNTED[name]} grow with N={size}")
 
 
 def main():

@@ -73,6 +73,7 @@ class Slots:
 
     def __init__(self, pool):
         self.pool = pool
+        self.prefix = f"stress-{os.getpid()}"
         self.lock = multiprocessing.Lock()
         self.age = multiprocessing.Array("i", SLOTS + 1, lock=False)
         self.home = os.open("/proc/self/ns/net", os.O_RDONLY)
@@ -83,7 +84,7 @@ class Slots:
     def name(self, slot, age=None):
         """ Name of the namespace that is there now, or was there """
         age = self.age[slot] if age is None else age
-        return f"stress-{os.getpgid(0)}-{slot}-{age}"
+        return f"{self.prefix}-{slot}-{age}"
 
     def open(self, slot):
         """ A file descriptor that holds the namespace, and its age """
@@ -264,10 +265,13 @@ def work(slots, worker, results):
                 done["kill"] += 1
             else:
                 done[obj.run(op, numbers)] += 1
-        for obj in objects:
-            obj.end()
     except Exception:
         failure = f"worker {worker}, round {num}: {traceback.format_exc()}"
+    for obj in objects:
+        try:
+            obj.end()
+        except Exception:
+            failure = failure or f"worker {worker}: {traceback.format_exc()}"
     results.put((done, failure))
 
 
@@ -284,19 +288,21 @@ def stress():
         procs = [multiprocessing.Process(target=work,
                                          args=(slots, num, results))
                  for num in range(WORKERS)]
-        for proc in procs:
-            proc.start()
         total = collections.Counter()
-        for _ in procs:
-            done, failure = results.get()
-            total += done
-            ksft_eq(failure, None)
-        for proc in procs:
-            proc.join()
+        try:
+            for proc in procs:
+                proc.start()
+            for _ in procs:
+                done, failure = results.get()
+                total += done
+                ksft_eq(failure, None)
+            for proc in procs:
+                proc.join()
+        finally:
+            pool.live = {name: new for name in slots.live()}
         ksft_pr(f"done: {dict(sorted(total.items()))}")
         ksft_eq(total.total(), WORKERS * ROUNDS, "rounds are missing")
 
-        pool.live = {name: new for name in slots.live()}
         pool.wait_freed()
         ksft_eq(pool.extra(), {}, "devices are left")
         ksft_eq(devices() - slots.before, set(), "devices are left here")

@@ -15,7 +15,8 @@ When the command returns, both ends are gone, each namespace has been told so,
 and the names are free: none of these checks waits. Only the death of a
 namespace is waited for, as nobody knows when "ip netns del" has its effect.
 
-Environment: ROUNDS of deletions and creations with the same names
+Environment: ROUNDS of deletions and creations with the same names, RACES of
+two processes
 """
 
 import errno
@@ -28,7 +29,7 @@ from lib.py import KsftNamedVariant, KsftSkipEx, ip, ksft_disruptive, \
 from rtnl_net_lib import NetnsFd, Pool, Rtnl, at_once, devices, strerror
 
 ROUNDS = int(os.environ.get("ROUNDS", "1000"))
-RACES = max(ROUNDS // 20, 10)
+RACES = int(os.environ.get("RACES", "20"))
 NETNSID = {"a": 100, "b": 200}
 
 
@@ -231,8 +232,9 @@ def netns_death_and_delete():
 @ksft_disruptive
 def rmmod():
     """ The module goes, and with it pairs between many namespaces """
+    subprocess.run(["modprobe", "-q", "veth"], check=False)
     if not os.path.exists("/sys/module/veth/refcnt"):
-        raise KsftSkipEx("veth is not a module, or not loaded")
+        raise KsftSkipEx("veth is not a module")
     with Pool() as pool:
         names = pool.add(*["m"] * 8)
         monitors = [pool.monitor(name) for name in names]
@@ -313,8 +315,8 @@ def newlink_fails(where, name, option, peer_option, message):
         for _ in range(3):
             ret = subprocess.run(
                 f"ip -n {s.z} link add a0 {option} netns {s.a} type veth "
-                f"peer b0 netns {s.b} {peer_option}", shell=True, text=True, check=False,
-                capture_output=True)
+                f"peer b0 netns {s.b} {peer_option}", shell=True, text=True,
+                check=False, capture_output=True)
             ksft_true(ret.returncode != 0, "the command succeeded")
             ksft_in(message, ret.stderr)
             ksft_eq(pool.extra(), before, "devices are left")
