@@ -140,7 +140,8 @@ class Held:
 
     def close(self):
         """ With one system call """
-        os.closerange(self.first, self.end)
+        if self.end > self.first:
+            os.closerange(self.first, self.end)
 
 
 class Pool:
