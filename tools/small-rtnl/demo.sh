@@ -1,0 +1,192 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# demo.sh: what 'make run' plays in the guest. Devices in the namespaces A, B, C
+# and D die in five steps; for each device the kernel's own debug messages tell
+# in which namespace, under whose mutex and in whose context that was. Fails if
+# a device outlives the command that deletes it.
+
+. "$(dirname "$0")/lib.sh"
+
+[ "${SMALL_RTNL_GUEST:-}" = 1 ] ||
+	die "demo.sh makes and deletes network devices: run it in a guest, with 'make run'"
+
+dynamic=/sys/kernel/debug/dynamic_debug/control
+tracing=/sys/kernel/tracing
+step=0
+failed=0
+
+declare -A name_of	# inode number of a namespace: its name
+
+add_netns()
+{
+	local name
+
+	name_of[$(stat -Lc %i /proc/self/ns/net)]=init_net
+	for name; do
+		ip netns add "$name"
+		name_of[$(stat -Lc %i "/run/netns/$name")]=$name
+	done
+}
+
+# veth NETNS DEV NETNS PEER: a pair in use, which keeps addresses and routes
+veth()
+{
+	ip -n "$1" link add "$2" type veth peer name "$4" netns "$3"
+	ip -n "$1" link set "$2" up
+	ip -n "$3" link set "$4" up
+}
+
+# Grace periods are counted where they are asked for. A call of one function
+# does not show up as one of the other: only rcu_expedited, off by default,
+# leads from the first to the second.
+count_grace_periods()
+{
+	[ "$(cat /sys/kernel/rcu_expedited)" = 0 ] || die "rcu_expedited is set"
+	cat >"$tracing/kprobe_events" <<-EVENTS
+		p:demo/normal synchronize_rcu
+		p:demo/expedited synchronize_rcu_expedited
+		r:demo/dismantled cleanup_net
+	EVENTS
+	echo 1 >"$tracing/events/demo/enable"
+}
+
+hits()
+{
+	awk -v event="$1" '$1 == event { print $2 }' "$tracing/kprobe_profile"
+}
+
+# Dismantle is a work that nobody can wait for: see it return
+wait_dismantled()
+{
+	local tries
+
+	for ((tries = 0; tries < 300; tries++)); do
+		[ "$(hits dismantled)" -eq "$1" ] || return 0
+		sleep 0.1
+	done
+	die "the dead namespace was not dismantled within 30 s"
+}
+
+# Only what the log holds after the mark of this step
+log()
+{
+	dmesg | sed "1,/demo: step $step\$/d"
+}
+
+# A row for each device, from "rtnl_net: DEV (KIND) dies in netns INUM under
+# MUTEX, in COMM[PID]"
+deaths()
+{
+	local dev kind inum mutex by row='   %-7s %-7s %-8s %-16s %s\n'
+
+	# shellcheck disable=SC2059 # one format for the head and the rows
+	printf "$row" device kind netns under by
+	log | sed -nE 's/.*rtnl_net: (\S+) \((\S+)\) dies in netns ([0-9]+) under (.*), in (.*)/\1 \2 \3 \5|\4/p' |
+	while read -r dev kind inum by; do
+		mutex=${by#*|}
+		[ "$mutex" != "its mutex" ] || mutex="${name_of[$inum]}'s mutex"
+		# shellcheck disable=SC2059
+		printf "$row" "$dev" "$kind" "${name_of[$inum]}" "$mutex" "${by%|*}"
+	done
+}
+
+# The kernel's own report, which comes once for each kind of device
+foreign()
+{
+	local names=() inum
+
+	for inum in "${!name_of[@]}"; do
+		names+=(-e "s/netns $inum/& (${name_of[$inum]})/")
+	done
+	log | sed -n 's/^.*\(rtnl_net: foreign unregistration: .*\)/\1/p' |
+		sed "${names[@]}" \
+		    -e 's/^.*: [^(]*(\([^)]*\)).*/   \1 is not converted yet, the kernel reports:\n     &/'
+}
+
+# kill_devices TITLE "NETNS/DEV..." COMMAND: the command must take these along
+kill_devices()
+{
+	local title=$1 doomed=$2 command=$3 normal expedited dismantled left="" dev
+	local when="the command returned"
+
+	step=$((step + 1))
+	echo
+	echo "$step. $title"
+	echo "   \$ $command"
+	echo "demo: step $step" >/dev/kmsg
+	normal=$(hits normal)
+	expedited=$(hits expedited)
+	dismantled=$(hits dismantled)
+	eval "$command" 2>&1 | sed 's/^/   /'
+	if [[ $command = "ip netns del"* ]]; then
+		when="the namespace's dismantle was over"
+		wait_dismantled "$dismantled"
+	fi
+	normal=$(($(hits normal) - normal))
+	expedited=$(($(hits expedited) - expedited))
+
+	for dev in $doomed; do
+		if [ -e "/run/netns/${dev%/*}" ] &&
+		   ip -n "${dev%/*}" link show "${dev#*/}" >/dev/null 2>&1; then
+			left+=" $dev"
+		fi
+	done
+	deaths >/run/deaths
+	cat /run/deaths
+	for dev in $doomed; do
+		grep -qE "^   ${dev#*/} +\S+ +${dev%/*} " /run/deaths || {
+			echo "   FAILED: the kernel did not say that $dev died"
+			failed=1
+		}
+	done
+	foreign
+	echo "   grace periods waited for: $((normal + expedited)) ($normal calls of synchronize_rcu(), $expedited of synchronize_rcu_expedited(), by anybody)"
+	if [ -z "$left" ]; then
+		echo "   all gone when $when: yes"
+	else
+		echo "   all gone when $when: NO, there is still$left"
+		failed=1
+	fi
+}
+
+[ -w "$dynamic" ] || die "this kernel has no dynamic debug: use CONFIG=debug"
+echo 'format "rtnl_net:" +p' >"$dynamic"
+count_grace_periods
+add_netns A B C D
+echo "Linux $(uname -r), network namespaces A, B, C and D"
+
+veth A a0 B b0
+kill_devices "A pair across two namespaces: a0 in A, its peer b0 in B" \
+	"A/a0 B/b0" "ip -n A link del a0"
+
+veth A a0 B b0
+ip -n B link add link b0 name i0 netns C type ipvlan
+ip -n C link set i0 up
+kill_devices "A chain over three: a0 in A, its peer b0 in B, i0 in C on top of b0" \
+	"A/a0 B/b0 C/i0" "ip -n A link del a0"
+
+veth A a1 B b1
+veth A a2 C c2
+veth A a3 D d3
+ip -n A link set a1 group 7
+ip -n A link set a2 group 7
+ip -n A link set a3 group 7
+kill_devices "A group: a1, a2 and a3 in A, their peers in B, C and D" \
+	"A/a1 B/b1 A/a2 C/c2 A/a3 D/d3" "ip -n A link del group 7"
+
+veth C c4 D d4
+kill_devices "Both ends at once, c4 in C and d4 in D: who is late finds nothing" \
+	"C/c4 D/d4" "ip -n C link del c4 & ip -n D link del d4 & wait"
+
+veth B b5 A a5
+veth B b6 C c6
+kill_devices "A namespace dies: B, with b5 and b6, whose peers live in A and C" \
+	"B/b5 A/a5 B/b6 C/c6" "ip netns del B"
+
+echo
+ip netns del A
+ip netns del C
+ip netns del D
+grep -qE 'debug_locks: *1$' /proc/lockdep_stats ||
+	die "lockdep is off: its report is in the kernel log"
+exit "$failed"
