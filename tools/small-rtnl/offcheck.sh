@@ -1,0 +1,99 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# offcheck.sh: with the option off, what does the series change? No structure,
+# and only the functions that the file off-differences lists and explains: one
+# that is not listed fails, and so does a listed one that does not differ.
+# Built-in code and modules are compared alike; bloat-o-meter has the last word
+# on the linked kernel.
+
+. "$(dirname "$0")/lib.sh"
+
+listed=$TOOLS/off-differences
+struct_of=(net:vmlinux net_device:vmlinux veth_priv:drivers/net/veth.ko)
+
+for tool in pahole objdump objcopy python3; do
+	command -v "$tool" >/dev/null || die "$tool is missing: run 'make deps'"
+done
+stock=$("$TOOLS/build.sh" stock off)
+patched=$("$TOOLS/build.sh" patched off)
+stock=${stock%/arch/*}
+patched=${patched%/arch/*}
+work=$(mktemp -d "${TMPDIR:-/tmp}/small-rtnl-off.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+count=0
+failed=0
+
+# result STATUS NAME: with what $work/out holds if it failed
+result()
+{
+	count=$((count + 1))
+	if [ "$1" -eq 0 ]; then
+		echo "ok $count $2"
+	else
+		echo "not ok $count $2"
+		sed 's/^/# /' "$work/out"
+		failed=1
+	fi
+}
+
+# Members, offsets and size of a structure
+layout()
+{
+	pahole -C "$1" "$2" | sed '/^$/d'
+}
+
+for struct in "${struct_of[@]}"; do
+	file=${struct#*:}
+	struct=${struct%:*}
+	layout "$struct" "$stock/$file" >"$work/a"
+	layout "$struct" "$patched/$file" >"$work/b"
+	size=$(sed -n 's,.*/\* size: \([0-9]*\).*,\1,p' "$work/a" | tail -n 1)
+	rc=0
+	diff -U 0 "$work/a" "$work/b" >"$work/out" || rc=1
+	[ -n "$size" ] || { echo "pahole finds no struct $struct in $file" >>"$work/out"; rc=1; }
+	result "$rc" "struct $struct: the same, $size bytes"
+done
+
+say "comparing objects"
+"$TOOLS/objdiff.py" "$stock" "$patched" >"$work/found" ||
+	die "objdiff.py failed, see above"
+awk '
+function flag(text) {
+	print text
+	bad = 1
+}
+{ sub(/[ \t]*#.*/, "") }
+FILENAME == ARGV[1] {
+	if (NF == 0)
+		next
+	if (NF < 4)
+		flag("line " FNR " explains nothing: " $0)
+	want[$1 " " $2] = $3
+	next
+}
+{
+	key = $1 " " $2
+	if (key in want && want[key] == $3)
+		used[key] = 1
+	else if ("* *" in want && want["* *"] == $3)
+		used["* *"] = 1
+	else
+		flag("not explained: " $0)
+}
+END {
+	for (key in want)
+		if (!(key in used))
+			flag("explained, but there is no such difference: " key " " want[key])
+	exit bad
+}' "$listed" "$work/found" >"$work/out" && rc=0 || rc=1
+result "$rc" "each function that differs is explained in off-differences"
+awk '{ print "# " $0 }' "$work/found"
+
+# By size only, but nothing of the build escapes it
+python3 "$patched/../scripts/bloat-o-meter" "$stock/vmlinux" "$patched/vmlinux" >"$work/bloat"
+awk 'FILENAME == ARGV[1] { found[$2] = 1; next }
+	NF == 4 && $4 ~ /^[-+][0-9]+$/ && !($1 in found) { print $0; bad = 1 }
+	END { exit bad }' "$work/found" "$work/bloat" >"$work/out" && rc=0 || rc=1
+result "$rc" "bloat-o-meter finds nothing else in vmlinux"
+sed 's/^/# /' "$work/bloat"
+exit "$failed"
