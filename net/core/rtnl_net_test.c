@@ -934,8 +934,9 @@ static void test_both_ends(struct kunit *test)
 	}
 }
 
-/* An upper that was put on the lower after the lower's death was announced: the
- * rebroadcast finds it, and the thread that waits takes it over.
+/* Uppers that were put on the lower after the lower's death was announced, one
+ * at home and one not: the rebroadcast finds them, and the thread that waits
+ * takes them over. If it left the first one to whoever comes next, it would warn.
  */
 static void test_rebroadcast(struct kunit *test)
 {
@@ -950,10 +951,12 @@ static void test_rebroadcast(struct kunit *test)
 	complete(&del.go);
 	test_wait_reaping(lower);
 
+	test_create(test, a, "c1", lower);
 	test_create(test, b, "c0", lower);
 	dev_put(lower);
 	wait_for_completion(&del.done);
 
+	KUNIT_EXPECT_FALSE(test, test_found(a, "c1"));
 	KUNIT_EXPECT_FALSE(test, test_found(b, "c0"));
 	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
 }
