@@ -640,15 +640,21 @@ static void test_left_to_work(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
 }
 
-/* Dismantle of one netns takes over what was left to any other's work */
+/* Dismantle of one netns takes over what was left to any other's work, before an
+ * ->exit() runs, as it may point into the dying one.
+ */
 static void test_adopt(struct kunit *test)
 {
 	struct net *a = test_net[0], *b = test_net[1];
 	struct net_device *dev;
+	struct test_priv *priv;
 	LIST_HEAD(list_kill);
 	bool found;
 
 	dev = test_create(test, b, "b0", NULL);
+	priv = netdev_priv(dev);
+	priv->sock_net = test_net[2];
+	priv->queued = true;
 	disable_work_sync(&b->rtnl_work);
 
 	rtnl_lock();
@@ -667,6 +673,7 @@ static void test_adopt(struct kunit *test)
 	rtnl_net_flush_work(b);
 
 	KUNIT_EXPECT_FALSE(test, found);
+	KUNIT_EXPECT_FALSE(test, test_exit.foreign_left);
 }
 
 static void test_move(struct kunit *test, struct net *from, struct net *to)
