@@ -159,7 +159,7 @@ results()
 		ok = $1 == "ok"
 		bad += !ok
 		text = $0
-		sub(/^(not )?ok [0-9]+ (- )?/, "", text)
+		sub(/^(not )?ok [0-9]+ (- |selftests: net: )?/, "", text)
 		if (!ok)
 			before(40)
 		result(ok, ": " text)
