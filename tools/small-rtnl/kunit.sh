@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# kunit.sh um|qemu: run our KUnit suite and print one KTAP line for each case
+# kunit.sh um|qemu: run our KUnit suites and print one KTAP line for each case
 # and each parameter of one. Fails if a case fails, is missing, or if the kernel
 # log holds a report.
 #
@@ -9,7 +9,7 @@
 
 . "$(dirname "$0")/lib.sh"
 
-suite=rtnl_net
+suites=(rtnl_net ipvlan)
 src=$BUILD/linux
 obj=$src/.obj-kunit
 
@@ -73,9 +73,10 @@ run_um()
 		CCACHE_MAXSIZE=4G \
 		CCACHE_SLOPPINESS=time_macros,include_file_mtime,include_file_ctime \
 		./tools/testing/kunit/kunit.py run --build_dir=.obj-kunit \
-		--kunitconfig=net/core/.kunitconfig --jobs="$JOBS" \
-		--make_options="CC=ccache gcc" --make_options="HOSTCC=ccache gcc" \
-		"$suite" || rc=$?
+		--kunitconfig=net/core/.kunitconfig \
+		--kunitconfig=drivers/net/ipvlan/.kunitconfig --jobs="$JOBS" \
+		--make_options="CC=ccache gcc" --make_options="HOSTCC=ccache gcc" ||
+		rc=$?
 	[ -f "$obj/test.log" ] || die "KUnit did not run on UML: see $log"
 	ktap <"$obj/test.log" || rc=1
 	"$TOOLS/gate.sh" "$obj/test.log" || rc=1
@@ -84,11 +85,17 @@ run_um()
 
 run_guest()
 {
-	local dir=/sys/kernel/debug/kunit/$suite
+	local dir suite rc=0
 
-	[ -w "$dir/run" ] || die "this kernel has no KUnit suite $suite: use KERNEL=patched CONFIG=debug"
-	echo 1 >"$dir/run"
-	ktap <"$dir/results"
+	# Its suite is in the module
+	modprobe ipvlan
+	for suite in "${suites[@]}"; do
+		dir=/sys/kernel/debug/kunit/$suite
+		[ -w "$dir/run" ] || die "this kernel has no KUnit suite $suite: use KERNEL=patched CONFIG=debug"
+		echo 1 >"$dir/run"
+		ktap <"$dir/results" || rc=1
+	done
+	return "$rc"
 }
 
 if [ "${SMALL_RTNL_GUEST:-}" = 1 ]; then

@@ -17,6 +17,7 @@ import random
 import socket
 import string
 import struct
+import subprocess
 import time
 
 from lib.py import NetNSEnter
@@ -34,9 +35,12 @@ NLMSG_ERROR = 2
 
 RTM_NEWLINK = 16
 RTM_DELLINK = 17
+RTM_NEWADDR = 20
+RTM_DELADDR = 21
 RTNLGRP_LINK = 1
 IFF_UP = 1
 
+IFA_LOCAL = 2
 IFLA_IFNAME = 3
 IFLA_LINK = 5
 IFLA_LINKINFO = 18
@@ -104,6 +108,35 @@ def at_once(*funcs):
     return list(results)
 
 
+def while_dying(held, *funcs):
+    """
+    Let go of the namespaces in held, and run each of funcs in a process of its
+    own meanwhile, sooner or later. Return what they return.
+    """
+    barrier = multiprocessing.Barrier(len(funcs) + 1)
+    results = multiprocessing.Array("i", [-1] * len(funcs))
+    # When the kernel gets to the devices differs from machine to machine
+    *delays, delay = [random.choice((0, 0.005, 0.02, 0.1)) * random.random()
+                      for _ in range(len(funcs) + 1)]
+
+    def run(num):
+        held.close()
+        barrier.wait()
+        time.sleep(delays[num])
+        results[num] = funcs[num]()
+
+    procs = [multiprocessing.Process(target=run, args=(num,))
+             for num in range(len(funcs))]
+    for proc in procs:
+        proc.start()
+    barrier.wait()
+    time.sleep(delay)
+    held.close()
+    for proc in procs:
+        proc.join()
+    return list(results)
+
+
 @contextlib.contextmanager
 def setns(fd):
     """ Be in another network namespace for a while """
@@ -121,6 +154,12 @@ def devices(netns=None):
         with NetNSEnter(netns):
             return devices()
     return {name for _, name in socket.if_nameindex()}
+
+
+def ifindex(netns, dev):
+    """ The number of a device in a network namespace """
+    with NetNSEnter(netns):
+        return socket.if_nametoindex(dev)
 
 
 class Held:
@@ -312,8 +351,8 @@ def _attr(kind, value):
     return data + b"\0" * (-len(data) % 4)
 
 
-def _ifinfomsg(index=0, up=0):
-    return struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, up, up)
+def _ifinfomsg(index=0, up=0, change=0):
+    return struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, up, up | change)
 
 
 class Rtnl:
@@ -345,9 +384,12 @@ class Rtnl:
     def __exit__(self, exc_type, exc_value, traceback):
         self.close()
 
-    def request(self, kind, flags, *attrs, index=0, up=0):
+    def request(self, kind, flags, *attrs, index=0, up=0, change=0):
         """ Send a link message, return the error number of the answer """
-        body = _ifinfomsg(index, up) + b"".join(_attr(*attr) for attr in attrs)
+        return self._ask(kind, flags, _ifinfomsg(index, up, change), attrs)
+
+    def _ask(self, kind, flags, body, attrs):
+        body += b"".join(_attr(*attr) for attr in attrs)
         self.sock.send(struct.pack("=IHHII", len(body) + 16, kind,
                                    flags | NLM_F_REQUEST | NLM_F_ACK, 1, 0) +
                        body)
@@ -383,6 +425,23 @@ class Rtnl:
     def set_up(self, name):
         """ ip link set NAME up """
         return self.request(RTM_NEWLINK, 0, (IFLA_IFNAME, name), up=IFF_UP)
+
+    def set_down(self, name):
+        """ ip link set NAME down """
+        return self.request(RTM_NEWLINK, 0, (IFLA_IFNAME, name), change=IFF_UP)
+
+    def change(self, name, kind, data):
+        """ ip link set NAME type KIND """
+        return self.request(RTM_NEWLINK, 0, (IFLA_IFNAME, name),
+                            (IFLA_LINKINFO, [(IFLA_INFO_KIND, kind),
+                                             (IFLA_INFO_DATA, list(data))]))
+
+    def address(self, index, address, add=True):
+        """ ip addr add (or del) ADDRESS/32 dev INDEX, IPv4 only """
+        body = struct.pack("=BBBBi", socket.AF_INET, 32, 0, 0, index)
+        return self._ask(RTM_NEWADDR if add else RTM_DELADDR,
+                         NLM_F_CREATE | NLM_F_EXCL if add else 0, body,
+                         [(IFA_LOCAL, socket.inet_aton(address))])
 
     def move(self, name, netns):
         """ ip link set NAME netns NETNS """
@@ -425,6 +484,32 @@ class Monitor(Rtnl):
                     yield attrs[4:size - 1].decode()
                 attrs = attrs[(size + 3) & ~3:]
             data = data[(length + 3) & ~3:]
+
+
+def encap_route(netns, dest, via, dev):
+    """
+    A route by way of a tunnel device, to the other end at via. Returns whether
+    the kernel has such.
+    """
+    ret = subprocess.run(["ip", "-n", netns, "route", "add", dest, "encap",
+                          "ip", "id", "1", "dst", via, "dev", dev],
+                         check=False, capture_output=True, text=True)
+    if ret.returncode and "CONFIG_LWTUNNEL" not in ret.stderr:
+        raise OSError(ret.stderr)
+    return ret.returncode == 0
+
+
+def udp_in_ip(source, dest, port, data):
+    """ An IPv4 packet with a datagram, as it is inside of a tunnel """
+    size = len(data) + 8
+    words = [0x4500, size + 20, 0, 0, 0x4000 | socket.IPPROTO_UDP, 0,
+             *struct.unpack("!4H", socket.inet_aton(source) +
+                            socket.inet_aton(dest))]
+    check = sum(words)
+    while check >> 16:
+        check = (check & 0xffff) + (check >> 16)
+    words[5] = check ^ 0xffff
+    return struct.pack("!14H", *words, port, port, size, 0) + data
 
 
 class NetnsFd:

@@ -11,28 +11,34 @@ processes, while the namespaces die and are replaced.
      |  itself  |  |          |  |          |       |          |
      +----------+  +----------+  +----------+       +----------+
 
-Each of WORKERS processes has a few objects: a pair of devices, or a pair with
-a further device on top of one end. In each of ROUNDS it picks one of them: it
-makes what is not there, with each device in a random slot and from a random
-slot; else it moves or deletes a random device of it. Now and then it kills the
-namespace of a slot and puts a new one there.
+Each of WORKERS processes has a few objects: a pair of devices, with up to four
+further devices on top of its ends or of each other, or a tunnel whose socket is
+in another slot. In each of ROUNDS it picks one of them: it makes what is not
+there, with each device in a random slot and from a random slot; else it moves
+or deletes a random device of it, sets it up or down, gives or takes an address,
+or changes the mode of an ipvlan. Now and then it kills the namespace of a slot
+and puts a new one there.
 
 A worker holds the namespaces that it works with, so no command may fail. A
-deletion takes the whole object along, so its names are free at once. In the
-end, when all dead namespaces are freed, no device may be left.
+deletion takes along all that is on top, and the other end, so their names are
+free at once. In the end, when all dead namespaces are freed, no device may be
+left. A namespace takes with it the tunnels whose sockets it has, once the last
+worker lets go of it.
 
 The random numbers of each worker depend on SEED alone, but not what has become
 of its objects meanwhile, nor when it does what.
 
 Environment: WORKERS, ROUNDS (of each worker), SLOTS, SEED, and KINDS, a list of
-keys of the table below.
+keys of the table below with commas or spaces between them.
 """
 
 import collections
+import glob
 import multiprocessing
 import os
 import random
 import socket
+import stat
 import struct
 import time
 import traceback
@@ -44,28 +50,57 @@ WORKERS = int(os.environ.get("WORKERS", "4"))
 ROUNDS = int(os.environ.get("ROUNDS", "150"))
 SLOTS = int(os.environ.get("SLOTS", "12"))
 SEED = int(os.environ.get("SEED", "0")) or time.time_ns() & 0xffffffff
-KINDS = os.environ.get("KINDS", "veth macvlan vlan").split()
 
 OBJECTS = 4
 KILL = 0.03
-MOVE = 0.35
 
+# What is done to a whole object, and how often. What does not fit is a move,
+# and what is left is a deletion.
+OPS = (("move", 0.25), ("up", 0.12), ("down", 0.04), ("address", 0.12),
+       ("mode", 0.10), ("tap", 0.06))
 
-def upper(kind, attr, fmt, value):
-    """ What makes a device on top of another one, with one option """
-    def add(rtnl, name, netns, lower):
-        return rtnl.add(name, kind, netns, [(attr, struct.pack(fmt, value))],
-                        link=lower)
-    return add
+# IFLA_IPVLAN_MODE and IFLA_IPVLAN_FLAGS: private, vepa
+IPVLANS = ("ipvlan", "ipvtap")
+MODES = {"l2": 0, "l3": 1, "l3s": 2}
+FLAGS = (0, 1, 2)
+ENOTSUPP = 524
 
-
-# To add a kind: what makes the pair, and what makes the upper device, if any
+# To add a kind: on top of the pair "a" and "b", each device in turn by its kind
+# and what it is on. "c" is the first. A tunnel is a device "a" alone.
+TUNNEL = "tunnel"
 KIND_TABLE = {
-    "veth": (Rtnl.add_veth, None),
-    "macvlan": (Rtnl.add_veth, upper("macvlan", 1, "=I", 4)),
-    "vlan": (Rtnl.add_veth, upper("vlan", 1, "=H", 5)),
-    "ipvlan": (Rtnl.add_veth, upper("ipvlan", 1, "=H", 0)),
+    "veth": [],
+    "macvlan": ["macvlan a"],
+    "vlan": ["vlan a"],
+    "bareudp": TUNNEL,
+    "ipvlan": ["ipvlan a", "ipvlan a", "ipvlan a"],
+    "ipvtap": ["ipvtap a", "ipvlan a", "ipvtap a"],
+    # What is put on an ipvlan is in truth on what is below that
+    "ipvlan_ipvlan": ["ipvlan a", "ipvlan c", "ipvtap d"],
+    "vlan_ipvlan": ["vlan a", "ipvlan a", "ipvlan c"],
+    "macvlan_ipvlan": ["macvlan a", "ipvlan c", "ipvtap c"],
+    "ends_ipvlan": ["ipvlan a", "ipvtap b", "ipvlan b", "vlan b"],
 }
+KINDS = (os.environ.get("KINDS") or
+         " ".join(KIND_TABLE)).replace(",", " ").split()
+
+
+def ipvlan_data(mode, flags):
+    """ What ipvlan and ipvtap want to know """
+    return [(1, struct.pack("=H", mode)), (2, struct.pack("=H", flags))]
+
+
+def netns_objects():
+    """ How many struct net there are, or None if the kernel does not tell """
+    dirs = glob.glob("/sys/kernel/debug/ref_tracker/net_notrefcnt@*")
+    if dirs:
+        return len(dirs)
+    try:
+        with open("/proc/slabinfo", encoding="ascii") as file:
+            return next((int(line.split()[1]) for line in file
+                         if line.startswith("net_namespace ")), None)
+    except OSError:
+        return None
 
 
 class Slots:
@@ -109,6 +144,23 @@ class Slots:
             self.age[slot] = age + 1
             self.pool.unmake(self.name(slot, age))
 
+    def open_tap(self, minor):
+        """ A file descriptor of an ipvtap, if there is one of that number """
+        with open("/proc/devices", encoding="ascii") as file:
+            majors = [int(line.split()[0]) for line in file
+                      if line.endswith(" ipvtap\n")]
+        if not majors:
+            return None
+        path = f"/dev/{self.prefix}-{os.getpid()}"
+        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(majors[0], minor))
+        try:
+            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as ex:
+            check(ex.errno, f"open tap {minor}", "ENODEV", "ENXIO")
+            return None
+        finally:
+            os.unlink(path)
+
     def live(self):
         """ Names of the namespaces """
         return [self.name(slot) for slot in range(1, SLOTS + 1)]
@@ -117,68 +169,196 @@ class Slots:
 class Object:
     """ Some devices that die together, and where they are """
 
-    def __init__(self, slots, worker, num, kind):
+    def __init__(self, slots, num, kind, modes):
         self.slots = slots
-        self.prefix = f"rs{worker}_{num}_"
-        self.add_pair, self.add_upper = KIND_TABLE[kind]
+        self.num = num
+        self.prefix = f"rs{num}_"
+        uppers = KIND_TABLE[kind]
+        self.tunnel = uppers == TUNNEL
+        # Part: its kind, and the part that it is on
+        self.uppers = {} if self.tunnel else \
+            {chr(ord("c") + num): upper.split()
+             for num, upper in enumerate(uppers)}
+        self.modes = modes
         self.life = 0
         self.where = {}
+        # The slot of the tunnel's socket, and its age
+        self.socket = None
+        self.addresses = set()
+        self.tap_fd = None
 
     def name(self, part):
-        """ Name of the device that is the one or other end, or the upper """
+        """ Name of the device that is the one or other end, or an upper """
         return f"{self.prefix}{self.life}{part}"
+
+    def lower(self, part):
+        """ What this upper goes down with """
+        lower = self.uppers[part][1]
+        if self.kind(part) in IPVLANS and self.kind(lower) in IPVLANS:
+            return self.lower(lower)
+        return lower
+
+    def kind(self, part):
+        """ Kind of the upper """
+        return self.uppers.get(part, [None])[0]
 
     def run(self, op, numbers):
         """ Do something to it, as the random numbers say """
         with Hold(self.slots) as hold:
+            places = list(self.where.values())
+            places += [self.socket] if self.socket else []
             if self.where and not all([hold.get(slot, age)
-                                       for slot, age in self.where.values()]):
+                                       for slot, age in places]):
                 self.scrap(hold)
                 return "scrap"
             if not self.where:
-                self.make(hold, *numbers)
+                self.make(hold, numbers)
                 return "make"
+            missing = sorted(set(self.uppers) - set(self.where))
+            if missing and numbers[0] % 2:
+                self.make_upper(hold, missing[0], numbers)
+                return "make upper"
             part = sorted(self.where)[numbers[0] % len(self.where)]
-            if op < MOVE:
-                self.move(hold, part, numbers[1])
-                return "move"
+            for what, share in OPS:
+                op -= share
+                if op < 0:
+                    return self.do(hold, what, part, numbers[1:])
             self.delete(hold, part)
-            if part != "u" and numbers[1] % 2:
-                self.make(hold, *numbers)
+            if not self.where and numbers[1] % 2:
+                self.make(hold, numbers)
                 return "delete and make"
             return "delete"
 
-    def make(self, hold, *numbers):
-        """ The pair from a random slot, the upper from where its lower is """
-        place = dict(zip("abu", numbers[:3]))
-        with hold.rtnl(numbers[3]) as rtnl:
-            check(self.add_pair(rtnl, self.name("a"), hold.fd(place["a"]),
-                                self.name("b"), hold.fd(place["b"])),
-                  f"make {self.name('a')} and {self.name('b')} in {place}")
-        self.where = {part: (place[part], hold.age(place[part]))
-                      for part in "ab"}
-        if self.add_upper:
-            with hold.rtnl(place["a"]) as rtnl:
-                index = hold.index(place["a"], self.name("a"))
-                check(self.add_upper(rtnl, self.name("u"),
-                                     hold.fd(place["u"]), index),
-                      f"make {self.name('u')} in {place}")
-            self.where["u"] = (place["u"], hold.age(place["u"]))
+    def do(self, hold, what, part, numbers):
+        """ Something else than to make or delete it """
+        ipvlans = [part for part in sorted(self.where)
+                   if self.kind(part) in IPVLANS]
+        if what == "up":
+            self.up(hold, part)
+        elif what == "down":
+            with hold.rtnl(self.where[part][0]) as rtnl:
+                check(rtnl.set_down(self.name(part)), f"{self.name(part)} down")
+        elif what == "address":
+            self.address(hold, part)
+        elif what == "mode" and ipvlans:
+            self.mode(hold, ipvlans[numbers[0] % len(ipvlans)], numbers[1:])
+        elif what == "tap" and "ipvtap" in KINDS:
+            return self.tap(hold, numbers)
+        else:
+            self.move(hold, part, numbers[0])
+            return "move"
+        return what
+
+    def make(self, hold, numbers):
+        """ The pair from a random slot, uppers from where their lowers are """
+        place = dict(zip("ab", numbers))
+        with hold.rtnl(numbers[2]) as rtnl:
+            if self.tunnel:
+                check(rtnl.add(self.name("a"), "bareudp", hold.fd(place["a"]),
+                               [(1, struct.pack("=H", self.port())),
+                                (2, b"\x08\x00")]),
+                      f"make {self.name('a')} in {place['a']}")
+                del place["b"]
+                self.socket = (numbers[2], hold.age(numbers[2]))
+            else:
+                check(rtnl.add_veth(self.name("a"), hold.fd(place["a"]),
+                                    self.name("b"), hold.fd(place["b"])),
+                      f"make {self.name('a')} and {self.name('b')} in {place}")
+        self.where = {part: (slot, hold.age(slot))
+                      for part, slot in place.items()}
+        for part in self.uppers:
+            self.make_upper(hold, part, numbers)
+
+    def port(self):
+        """ Of the tunnel, in network byte order: nobody else's, ever """
+        return socket.htons(1024 + (self.num * 1000 + self.life) % 64000)
+
+    def make_upper(self, hold, part, numbers):
+        """ One of the uppers that are not there """
+        kind, lower = self.uppers[part]
+        if lower not in self.where:
+            lower = self.lower(part)
+        if lower not in self.where:
+            part, kind, lower = lower, *self.uppers[lower]
+        num = ord(part) - ord("a")
+        data = {"macvlan": [(1, struct.pack("=I", 4))],
+                "vlan": [(1, struct.pack("=H", num))]}.get(kind)
+        data = data or self.ipvlan(numbers[6:])
+        slot = numbers[num]
+        with hold.rtnl(self.where[lower][0]) as rtnl:
+            index = hold.index(self.where[lower][0], self.name(lower))
+            check(rtnl.add(self.name(part), kind, hold.fd(slot), data, index),
+                  f"make {self.name(part)} in {slot}")
+        self.where[part] = (slot, hold.age(slot))
+
+    def ipvlan(self, numbers):
+        """ A mode and flags """
+        return ipvlan_data(self.modes[numbers[0] % len(self.modes)],
+                           FLAGS[numbers[1] % len(FLAGS)])
 
     def move(self, hold, part, slot):
-        """ One device goes elsewhere """
+        """ One device goes elsewhere, without its addresses """
         with hold.rtnl(self.where[part][0]) as rtnl:
             check(rtnl.move(self.name(part), hold.fd(slot)),
                   f"move {self.name(part)} to {slot}")
+        if self.where[part][0] != slot:
+            self.addresses.discard(part)
         self.where[part] = (slot, hold.age(slot))
 
+    def up(self, hold, part):
+        """ Set it up. A vlan wants its lower to be up. """
+        others = ["ENETDOWN"] if self.kind(part) == "vlan" else []
+        with hold.rtnl(self.where[part][0]) as rtnl:
+            check(rtnl.set_up(self.name(part)), f"{self.name(part)} up",
+                  *others)
+
+    def address(self, hold, part):
+        """ Give it its one address, or take it away """
+        slot = self.where[part][0]
+        address = f"10.{self.num}.0.{ord(part)}"
+        with hold.rtnl(slot) as rtnl:
+            check(rtnl.address(hold.index(slot, self.name(part)), address,
+                               part not in self.addresses),
+                  f"address of {self.name(part)}")
+        self.addresses ^= {part}
+
+    def mode(self, hold, part, numbers):
+        """ Of all ipvlans that have this one's lower """
+        with hold.rtnl(self.where[part][0]) as rtnl:
+            check(rtnl.change(self.name(part), self.kind(part),
+                              self.ipvlan(numbers)),
+                  f"mode of {self.name(part)}")
+
+    def tap(self, hold, numbers):
+        """ Close a tap's file, or open some tap's from some slot """
+        if self.close_tap():
+            return "close tap"
+        with setns(hold.fd(numbers[0])):
+            self.tap_fd = self.slots.open_tap(1 + numbers[1])
+        return "open tap" if self.tap_fd else "no tap"
+
+    def close_tap(self):
+        """ Whether there was one """
+        fd, self.tap_fd = self.tap_fd, None
+        if fd:
+            os.close(fd)
+        return fd
+
+    def doomed(self, part):
+        """ What goes when this one goes """
+        if part in "ab":
+            return set(self.where)
+        return {part}.union(*[self.doomed(other) for other in self.where
+                              if other in self.uppers and
+                              self.lower(other) == part])
+
     def delete(self, hold, part):
-        """ The upper, or all """
+        """ It, and all that goes down with it """
         with hold.rtnl(self.where[part][0]) as rtnl:
             check(rtnl.delete(self.name(part)), f"delete {self.name(part)}")
-        gone = "u" if part == "u" else list(self.where)
-        for other in gone:
+        for other in sorted(self.doomed(part)):
             slot, _ = self.where.pop(other)
+            self.addresses.discard(other)
             if hold.index(slot, self.name(other)):
                 raise AssertionError(f"{self.name(other)} outlives "
                                      f"{self.name(part)} in {slot}")
@@ -191,10 +371,13 @@ class Object:
                     check(rtnl.delete(self.name(part)),
                           f"scrap {self.name(part)}", "ENODEV")
         self.where = {}
+        self.socket = None
+        self.addresses = set()
         self.life += 1
 
     def end(self):
         """ Delete it, however it is """
+        self.close_tap()
         with Hold(self.slots) as hold:
             self.scrap(hold)
 
@@ -247,11 +430,28 @@ def check(err, what, *others):
         raise AssertionError(f"{what}: {strerror(err)}")
 
 
-def work(slots, worker, results):
+def ipvlan_modes(pool):
+    """ Those that the kernel has: l3s is an option of its own """
+    netns, = pool.add("modes")
+    with pool.rtnl(netns) as rtnl, open(f"/run/netns/{netns}", "rb") as file:
+        check(rtnl.add_veth("a", file.fileno(), "b", file.fileno()), "make a")
+        with setns(file.fileno()):
+            index = socket.if_nametoindex("a")
+        err = rtnl.add("u", "ipvlan", file.fileno(),
+                       ipvlan_data(MODES["l3s"], 0), index)
+    pool.kill(netns)
+    if err != ENOTSUPP:
+        check(err, "make an ipvlan")
+        return list(MODES.values())
+    ksft_pr("stress: this kernel has no mode l3s (CONFIG_IPVLAN_L3S)")
+    return [mode for name, mode in MODES.items() if name != "l3s"]
+
+
+def work(slots, worker, modes, results):
     """ All that a worker does """
     rng = random.Random(f"{SEED} {worker}")
-    objects = [Object(slots, worker, num, KINDS[num % len(KINDS)])
-               for num in range(OBJECTS)]
+    objects = [Object(slots, num, KINDS[num % len(KINDS)], modes)
+               for num in range(worker * OBJECTS, (worker + 1) * OBJECTS)]
     done = collections.Counter()
     failure = None
     try:
@@ -259,7 +459,7 @@ def work(slots, worker, results):
             # As many random numbers in each round, whatever happens
             obj = rng.choice(objects)
             op = rng.random()
-            numbers = [rng.randrange(SLOTS + 1) for _ in range(4)]
+            numbers = [rng.randrange(SLOTS + 1) for _ in range(8)]
             if rng.random() < KILL:
                 slots.kill(numbers[0] or 1)
                 done["kill"] += 1
@@ -277,16 +477,19 @@ def work(slots, worker, results):
 
 def stress():
     """ The whole of it """
-    ksft_pr(f"WORKERS={WORKERS} ROUNDS={ROUNDS} SLOTS={SLOTS} SEED={SEED} "
-            f"KINDS='{' '.join(KINDS)}'")
+    ksft_pr(f"stress: WORKERS={WORKERS} ROUNDS={ROUNDS} SLOTS={SLOTS} "
+            f"SEED={SEED} KINDS='{' '.join(KINDS)}'")
     for kind in KINDS:
         ksft_in(kind, KIND_TABLE)
     with Pool() as pool:
+        modes = ipvlan_modes(pool) if "ipv" in " ".join(KINDS) else []
+        live = netns_objects()
+        start = time.monotonic()
         slots = Slots(pool)
         new = devices(slots.name(1))
         results = multiprocessing.SimpleQueue()
         procs = [multiprocessing.Process(target=work,
-                                         args=(slots, num, results))
+                                         args=(slots, num, modes, results))
                  for num in range(WORKERS)]
         total = collections.Counter()
         try:
@@ -300,10 +503,14 @@ def stress():
                 proc.join()
         finally:
             pool.live = {name: new for name in slots.live()}
-        ksft_pr(f"done: {dict(sorted(total.items()))}")
+        ksft_pr(f"stress: {total.total()} operations in "
+                f"{time.monotonic() - start:.0f} s: "
+                f"{dict(sorted(total.items()))}")
         ksft_eq(total.total(), WORKERS * ROUNDS, "rounds are missing")
 
         pool.wait_freed()
+        ksft_pr(f"stress: struct net: {live} before, {netns_objects()} now, "
+                f"with those of the {SLOTS} slots")
         ksft_eq(pool.extra(), {}, "devices are left")
         ksft_eq(devices() - slots.before, set(), "devices are left here")
 

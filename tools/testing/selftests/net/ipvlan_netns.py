@@ -1,0 +1,1065 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""
+Delete ipvlan and ipvtap devices, and what is below them, when the two are in
+different network namespaces, in every way that there is.
+
+       P              A              U1          U5     C: where devices are
+   +-------+     +---------+     +-------+   +-------+     moved to
+   |       |     |   i0    |     |       |   |       |  Z: where commands come
+   |       |     |   |     |     |       |   |       |     from that concern
+   |  p0 --|--<>-|- low ---|-----|- i1   |...|- i5   |     only others; it
+   +-------+     +---------+     +-------+   +-------+     knows A by netnsid
+
+low is an end of a veth pair, or a dummy without a P. When the command returns,
+all that it takes down is gone, each namespace has been told so, and the names
+are free: none of these checks waits. Only the death of a namespace is waited
+for, as nobody knows when "ip netns del" has its effect.
+
+Environment: RACES of two processes
+"""
+
+import contextlib
+import errno
+import fcntl
+import itertools
+import os
+import socket
+import stat
+import struct
+import subprocess
+import tempfile
+
+from lib.py import KsftFailEx, KsftNamedVariant, KsftSkipEx, NetNSEnter, \
+    cmd, ip, ksft_disruptive, ksft_eq, ksft_exit, ksft_in, ksft_pr, \
+    ksft_raises, ksft_run, ksft_true, ksft_variants
+from rtnl_net_lib import NetnsFd, Pool, WAIT_TIMEOUT, at_once, busywait, \
+    devices, encap_route, ifindex, strerror, udp_in_ip, while_dying
+
+RACES = int(os.environ.get("RACES", "6"))
+UPPERS = 5
+NETNSID_A = 100
+
+IFLA_IPVLAN_MODE = 1
+IFLA_IPVLAN_FLAGS = 2
+MODES = {"l2": 0, "l3": 1, "l3s": 2}
+FLAGS = {"bridge": 0, "private": 1, "vepa": 2}
+KINDS = ("ipvlan", "ipvtap")
+
+
+class Flavour:
+    """ A kind of upper device, and what low is """
+
+    def __init__(self, kind="ipvlan", mode="l2", flag="bridge", veth=True):
+        self.kind = kind
+        self.mode = mode
+        self.flag = flag
+        self.veth = veth
+
+    def __str__(self):
+        return "_".join((self.kind, self.mode, self.flag,
+                         "veth" if self.veth else "dummy"))
+
+    def data(self):
+        """ What Rtnl.add() and Rtnl.change() have to say """
+        return [(IFLA_IPVLAN_MODE, struct.pack("=H", MODES[self.mode])),
+                (IFLA_IPVLAN_FLAGS, struct.pack("=H", FLAGS[self.flag]))]
+
+
+# All that there are, with low a veth and a dummy in turns
+ALL = [Flavour(*words, num % 2) for num, words in
+       enumerate(itertools.product(KINDS, MODES, FLAGS))]
+SOME = [Flavour("ipvlan", "l3", "private"), Flavour("ipvtap", "l2", "bridge")]
+
+# Else nobody can make one in mode l3s
+HAVE_L3S = os.path.exists("/proc/net/netfilter")
+
+
+def best_mode(kind="ipvlan"):
+    """ A flavour of the mode in which the netns of low has to do the most """
+    return Flavour(kind, "l3s" if HAVE_L3S else "l3")
+
+
+class Setup:
+    """ The namespaces, with what listens in them """
+
+    def __init__(self, pool, flavour, up=False):
+        if flavour.mode == "l3s" and not HAVE_L3S:
+            raise KsftSkipEx("mode l3s needs CONFIG_NETFILTER")
+        self.pool = pool
+        self.flavour = flavour
+        self.up = up
+        # By name of the namespace: "a", "p", "c", "z", "u1" ...
+        self.nets = {}
+        self.monitors = {}
+        self.rtnl = {}
+        self.revive("a", "p", "c", *(f"u{num}" for num in
+                                     range(1, UPPERS + 1)))
+
+    def __getattr__(self, name):
+        try:
+            return self.nets[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def revive(self, *names):
+        """ New namespaces, perhaps in place of dead ones """
+        for name in names:
+            self.nets[name], = self.pool.add(name)
+            self.listen(name)
+
+    def listen(self, *names):
+        """ Have sockets in these namespaces """
+        for name in names:
+            self.monitors[name] = self.pool.monitor(self.nets[name])
+            self.rtnl[name] = self.pool.rtnl(self.nets[name])
+
+    def hold(self, *names):
+        """ Namespaces that are to die, see Pool.hold() """
+        for name in names:
+            del self.monitors[name], self.rtnl[name]
+        return self.pool.hold(*(self.nets.pop(name) for name in names))
+
+    def kill(self, *names):
+        """ Let namespaces die, and wait until they have done so """
+        self.hold(*names).close()
+        self.pool.wait_freed()
+
+    def uppers(self):
+        """ Names of the upper devices, by namespace """
+        return {f"u{num}" if num else "a": f"i{num}"
+                for num in range(UPPERS + 1)}
+
+    def add_low(self):
+        """ Make low. Fails if its name is in use. """
+        with NetnsFd(self.a) as fd:
+            if self.flavour.veth:
+                with NetnsFd(self.p) as fd_p:
+                    err = self.rtnl["a"].add_veth("low", fd, "p0", fd_p)
+            else:
+                err = self.rtnl["a"].add("low", "dummy", fd)
+        if err:
+            raise KsftFailEx(f"no low, {self.flavour}: {strerror(err)}")
+        if self.up:
+            self.set_up("a", "low")
+            if self.flavour.veth:
+                self.set_up("p", "p0")
+
+    def set_up(self, name, dev):
+        """ ip link set up """
+        ksft_eq(strerror(self.rtnl[name].set_up(dev)), "success")
+
+    def new_upper(self, home, dev, where="a", lower="low", index=None):
+        """ ip -n WHERE link add link LOWER, returns the error number """
+        with NetnsFd(self.nets[home]) as fd:
+            return self.rtnl[where].add(
+                dev, self.flavour.kind, fd, self.flavour.data(),
+                link=index or ifindex(self.nets[where], lower))
+
+    def add(self):
+        """ Make all the devices. Fails if one of the names is in use. """
+        self.add_low()
+        for home, dev in self.uppers().items():
+            err = self.new_upper(home, dev)
+            if err:
+                raise KsftFailEx(f"no {dev}, {self.flavour}: {strerror(err)}")
+            if self.up:
+                self.set_up(home, dev)
+                err = self.rtnl[home].address(ifindex(self.nets[home], dev),
+                                              f"198.18.0.{int(dev[1:]) + 1}")
+                ksft_eq(strerror(err), "success", "no address")
+        self.deleted()
+
+    def add_addresses(self, *homes):
+        """ Addresses that packets can come from """
+        for home in homes:
+            dev = self.uppers()[home]
+            num = int(dev[1:]) + 1
+            ip(f"addr add 192.0.2.{num}/24 dev {dev}", ns=self.nets[home])
+            ip(f"addr add 2001:db8::{num}/64 dev {dev} nodad",
+               ns=self.nets[home])
+
+    def all(self):
+        """ All devices that add() makes, by namespace """
+        devs = {home: [dev] for home, dev in self.uppers().items()}
+        devs["a"].append("low")
+        if self.flavour.veth:
+            devs["p"] = ["p0"]
+        return devs
+
+    def deleted(self):
+        """ Devices announced dead, by namespace, if there are any """
+        return {name: dead for name, monitor in self.monitors.items()
+                if (dead := monitor.deleted())}
+
+    def check_left(self, expected, comment=""):
+        """ Exactly these devices are there """
+        ksft_eq(self.pool.extra(),
+                {self.nets[name]: devs for name, devs in expected.items()},
+                f"wrong devices {comment}")
+
+    def check_gone(self, expected, comment=""):
+        """ No device is left, and exactly these were announced dead """
+        self.check_left({}, comment)
+        ksft_eq(self.deleted(), {name: devs for name, devs in expected.items()
+                                 if name in self.monitors},
+                f"wrong notifications {comment}")
+
+    def check_free(self):
+        """ The same devices can be made and deleted again, at once """
+        self.add()
+        self.check_left(self.all())
+        ip("link del low", ns=self.a)
+        self.check_gone(self.all(), "of the second ones")
+
+
+def _del_name(s):
+    ip("link del low", ns=s.a)
+
+
+def _del_index(s):
+    err = s.rtnl["a"].delete_index(ifindex(s.a, "low"))
+    ksft_eq(strerror(err), "success")
+
+
+def _del_target_netnsid(s):
+    if "z" not in s.nets:
+        s.revive("z")
+        ip(f"netns set {s.a} {NETNSID_A}", ns=s.z)
+    err = s.rtnl["z"].delete("low", NETNSID_A)
+    ksft_eq(strerror(err), "success")
+
+
+def _del_group_low(s):
+    ip("link set low group 7", ns=s.a)
+    ip("link del group 7", ns=s.a)
+
+
+def _del_group_both(s):
+    ip("link set i0 group 7", ns=s.a)
+    _del_group_low(s)
+
+
+def _del_peer(s):
+    ip("link del p0", ns=s.p)
+
+
+LOWER_DELETED = {
+    "name": _del_name,
+    "index": _del_index,
+    "target_netnsid": _del_target_netnsid,
+    "group": _del_group_low,
+    "group_with_an_upper": _del_group_both,
+    "peer": _del_peer,
+}
+
+
+@ksft_variants([
+    KsftNamedVariant(f"{flavour}_by_{'_and_'.join(hows)}", flavour, up, hows)
+    for flavour, up, hows in zip(
+        ALL, itertools.cycle([False, False, True, True, False]),
+        # Every other one is for dummies, which have no peer
+        itertools.cycle([("name", "group"), ("peer", "index"),
+                         ("index", "target_netnsid"), ("name", "peer"),
+                         ("group_with_an_upper",), ("peer", "group")]))])
+def delete_lower(flavour, up, hows):
+    """ One command deletes what is below """
+    with Pool() as pool:
+        s = Setup(pool, flavour, up)
+        for how in hows:
+            s.add()
+            s.check_left(s.all(), how)
+            LOWER_DELETED[how](s)
+            s.check_gone(s.all(), how)
+
+
+@ksft_variants([KsftNamedVariant(str(flavour), flavour, flavour.mode != "l2")
+                for flavour in SOME])
+def delete_upper(flavour, up):
+    """ An upper device is deleted, and nobody else is. Later all are. """
+    with Pool() as pool:
+        s = Setup(pool, flavour, up)
+        s.add()
+        left = s.all()
+        for home in ("a", "u2", "u5"):
+            dev = s.uppers()[home]
+            ip(f"link del {dev}", ns=s.nets[home])
+            left[home].remove(dev)
+            left = {name: devs for name, devs in left.items() if devs}
+            s.check_left(left, f"without {dev}")
+            ksft_eq(s.deleted(), {home: [dev]}, "wrong notifications")
+            # It can be made again
+            ksft_eq(strerror(s.new_upper(home, dev)), "success")
+            ip(f"link del {dev}", ns=s.nets[home])
+            s.deleted()
+        ip("link del low", ns=s.a)
+        s.check_gone(left)
+        # The last upper takes what is between with it, low stays
+        s.add_low()
+        for home, dev in s.uppers().items():
+            s.new_upper(home, dev)
+        for home, dev in s.uppers().items():
+            ip(f"link del {dev}", ns=s.nets[home])
+        s.check_left({"a": ["low"], "p": ["p0"]})
+        ip("link del low", ns=s.a)
+        s.deleted()
+        s.check_free()
+
+
+DEATHS = {
+    # What has its namespace die
+    "lower": ["a"],
+    "peer": ["p"],
+    "upper": ["u1"],
+    "uppers": ["u1", "u2", "u3", "u4", "u5"],
+    "lower_and_upper": ["a", "u1"],
+    "lower_and_uppers": ["a", "u1", "u2", "u3", "u4", "u5"],
+    "peer_and_lower": ["p", "a"],
+    "peer_and_upper": ["p", "u3"],
+    "all": ["p", "a", "u1", "u2", "u3", "u4", "u5"],
+}
+
+
+@ksft_variants([
+    KsftNamedVariant(str(flavour), flavour, flavour.mode == "l2", deaths)
+    for flavour, deaths in (
+        (SOME[0], list(DEATHS)),
+        (SOME[1], ["lower", "lower_and_upper", "peer_and_upper"]),
+        (Flavour("ipvlan", "l3s", "vepa"), ["lower", "uppers",
+                                            "peer_and_lower"]))])
+def netns_death(flavour, up, deaths):
+    """ Namespaces die. What depends on their devices does, and no others. """
+    with Pool() as pool:
+        s = Setup(pool, flavour, up)
+        for who in deaths:
+            dies = DEATHS[who]
+            s.add()
+            s.kill(*dies)
+            left = {}
+            if not {"a", "p"} & set(dies):
+                left = {name: devs for name, devs in s.all().items()
+                        if name not in dies}
+            s.check_left(left, f"after {who}")
+            ksft_eq(s.deleted(), {} if left else
+                    {name: devs for name, devs in s.all().items()
+                     if name not in dies}, f"wrong notifications for {who}")
+            if left:
+                ip("link del low", ns=s.a)
+                s.check_gone(left, f"after {who} and low")
+            s.revive(*dies)
+        s.check_free()
+
+
+@ksft_variants([KsftNamedVariant(str(flavour), flavour) for flavour in SOME])
+def netns_death_one_by_one(flavour):
+    """ Namespaces die in a row, without waiting for each other """
+    with Pool() as pool:
+        for step in (1, -1):
+            s = Setup(pool, flavour)
+            s.add()
+            for name in list(s.nets)[::step]:
+                s.hold(name).close()
+            pool.wait_freed()
+
+
+def _after_delete(s, where):
+    ip("link del low", ns=s.nets[where])
+
+
+def _after_kill(s, where):
+    s.kill(where)
+
+
+def _after_kill_all(s, _):
+    s.kill(*s.nets)
+
+
+@ksft_variants([
+    KsftNamedVariant(f"{flavour}_{path}_{how}", flavour, path, func)
+    for flavour, path, (how, func) in itertools.product(
+        (best_mode(), Flavour("ipvtap", "l2", "vepa", False)),
+        ("c", "u1", "ca"), {
+            "delete": _after_delete,
+            "kill": _after_kill,
+            "kill_all": _after_kill_all,
+        }.items())
+    if path == "c" or flavour.veth and how != "kill_all"])
+def move_lower(flavour, path, func):
+    """ What is below is moved, once or twice, and then dies """
+    with Pool() as pool:
+        s = Setup(pool, flavour, flavour.veth)
+        s.add()
+        where = "a"
+        for target in (path,) if path in s.nets else path:
+            ip(f"link set low netns {s.nets[target]}", ns=s.nets[where])
+            ksft_in("low", devices(s.nets[target]))
+            ksft_eq(s.deleted(), {where: ["low"]}, "wrong notifications")
+            where = target
+        told = s.all()
+        told["a"].remove("low")
+        told[where] = sorted(told.get(where, []) + ["low"])
+        s.check_left(told)
+        if path == "c":
+            # Where it was is not needed any more, but for the upper in it
+            s.kill("a")
+            s.check_left({name: devs for name, devs in told.items()
+                          if name != "a"})
+            s.deleted()
+            del told["a"]
+        func(s, where)
+        s.check_gone(told)
+        s.revive(*{"a", "p", "c", "u1", "u2", "u3", "u4", "u5"} - set(s.nets))
+        s.check_free()
+
+
+def move_upper():
+    """ Upper devices are moved, then what is below is deleted or dies """
+    for flavour in SOME:
+        with Pool() as pool:
+            s = Setup(pool, flavour)
+            for kill in (False, True):
+                s.add()
+                ip(f"link set i1 netns {s.u2}", ns=s.u1)
+                ip(f"link set i3 netns {s.c}", ns=s.u3)
+                ip(f"link set i4 netns {s.a}", ns=s.u4)
+                ip(f"link set i0 netns {s.p}", ns=s.a)
+                left = {"a": ["i4", "low"], "u2": ["i1", "i2"], "c": ["i3"],
+                        "p": ["i0", "p0"], "u5": ["i5"]}
+                s.check_left(left)
+                s.deleted()
+                if kill:
+                    # Nothing is there any more that could take them along
+                    s.kill("u1", "u3", "u4")
+                    s.check_left(left)
+                    s.kill("a")
+                else:
+                    ip("link del low", ns=s.a)
+                s.check_gone(left)
+            s.revive("u1", "u3", "u4", "a")
+            s.check_free()
+
+
+class Sender:
+    """ Packets from P, through low, to one of the upper devices """
+
+    def __init__(self, s):
+        self.s = s
+        ip("addr add 192.0.2.100/24 dev p0", ns=s.p)
+        ip("addr add 2001:db8::100/64 dev p0 nodad", ns=s.p)
+        mac = ip("link show low", json=True, ns=s.a)[0]["address"]
+        for num in range(1, UPPERS + 1):
+            for addr in (f"192.0.2.{num + 1}", f"2001:db8::{num + 1}"):
+                ip(f"neigh add {addr} lladdr {mac} dev p0 nud permanent",
+                   ns=s.p)
+
+    def _ready(self):
+        link = ip("link show p0", json=True, ns=self.s.p)[0]
+        return link["operstate"] == "UP" and link["qdisc"] != "noop"
+
+    def check(self, num):
+        """ What is sent arrives """
+        # After low is set up, a worker of the kernel does so with p0
+        busywait(self._ready, "p0 sends")
+        with contextlib.ExitStack() as stack:
+            for family, addr in ((socket.AF_INET, f"192.0.2.{num + 1}"),
+                                 (socket.AF_INET6, f"2001:db8::{num + 1}")):
+                socks = []
+                for netns in (self.s.p, self.s.nets[f"u{num}"]):
+                    with NetNSEnter(netns):
+                        socks.append(stack.enter_context(
+                            socket.socket(family, socket.SOCK_DGRAM)))
+                socks[1].bind((addr, 0))
+                socks[1].settimeout(WAIT_TIMEOUT)
+                socks[0].sendto(addr.encode(), socks[1].getsockname())
+                ksft_eq(socks[1].recv(100), addr.encode(), "a wrong packet")
+
+
+@ksft_variants([KsftNamedVariant(mode, mode) for mode in MODES])
+def traffic(mode):
+    """
+    Packets arrive in the namespaces that live, whoever dies. In mode l3s they
+    do so by a hook that moves with what is below.
+    """
+    with Pool() as pool:
+        s = Setup(pool, Flavour("ipvlan", mode), True)
+        s.add()
+        s.add_addresses("u1", "u3", "u4", "u5")
+        sender = Sender(s)
+        sender.check(1)
+        s.kill("u2")
+        sender.check(1)
+        ip(f"link set low netns {s.c}", ns=s.a)
+        s.set_up("c", "low")
+        sender.check(3)
+        # Where the hook was
+        s.kill("a")
+        sender.check(4)
+        ip("link del i4", ns=s.u4)
+        sender.check(5)
+        s.kill("c")
+        s.check_left({})
+        s.revive("a", "c", "u2")
+        s.check_free()
+
+
+def _mode_of(netns, dev):
+    out = ip(f"-d link show {dev}", json=True, ns=netns)[0]
+    return out["linkinfo"]["info_data"]["mode"], "NOARP" in out["flags"]
+
+
+def mode_change():
+    """ The mode is one of what is below, so all uppers change it at once """
+    with Pool() as pool:
+        for kind in KINDS:
+            s = Setup(pool, Flavour(kind), True)
+            s.add()
+            uppers = list(s.uppers().items())
+            best = best_mode().mode
+            for num, mode in enumerate((best, "l3", "l2", best)):
+                home, dev = uppers[num]
+                ip(f"link set {dev} type {kind} mode {mode}",
+                   ns=s.nets[home])
+                for other, upper in uppers:
+                    ksft_eq(_mode_of(s.nets[other], upper),
+                            (mode, mode != "l2"), f"{upper} after {dev}")
+            # The hook is there when the one that asked for it is not
+            s.kill("u3")
+            s.deleted()
+            ip("link del low", ns=s.a)
+            s.check_gone({name: devs for name, devs in s.all().items()
+                          if name != "u3"})
+
+
+def _count(outcomes):
+    return ", ".join(f"{outcomes.count(outcome)} times {outcome}"
+                     for outcome in sorted(set(outcomes)))
+
+
+class Race:
+    """ Rounds of processes that work on the same devices """
+
+    def __init__(self, s):
+        self.s = s
+        self.outcomes = []
+
+    def run(self, delete, other, allowed):
+        """
+        Run delete, which has to succeed, and other, which may fail so, at
+        once. Return whether other did not fail.
+        """
+        err_del, err = at_once(delete, other)
+        ksft_eq(strerror(err_del), "success", "the deletion")
+        ksft_in(strerror(err), ["success", *allowed])
+        self.outcomes.append(strerror(err))
+        return not err
+
+
+@contextlib.contextmanager
+def races(flavour, up=False):
+    """ A Race, and what is to do before and after """
+    with Pool() as pool:
+        race = Race(Setup(pool, flavour, up))
+        yield race
+        ksft_pr(_count(race.outcomes))
+        race.s.check_free()
+
+
+@ksft_variants([KsftNamedVariant(f"{flavour}_{home}", flavour, home)
+                for flavour, home in zip(SOME, ("u1", "a"))])
+def race_both_ends(flavour, home):
+    """ What is below and an upper are deleted at the same moment """
+    with races(flavour) as race:
+        s = race.s
+        dev = s.uppers()[home]
+        # In the same namespace, each process needs a socket of its own
+        rtnl = s.pool.rtnl(s.nets[home])
+        for _ in range(RACES):
+            s.add()
+            race.run(lambda: s.rtnl["a"].delete("low"),
+                     lambda: rtnl.delete(dev), ["ENODEV"])
+            s.check_gone(s.all())
+
+
+def race_three():
+    """ The peer, what is below and an upper, each by another process """
+    with races(SOME[0]) as race:
+        s = race.s
+        for _ in range(RACES):
+            s.add()
+            errs = at_once(lambda: s.rtnl["p"].delete("p0"),
+                           lambda: s.rtnl["a"].delete("low"),
+                           lambda: s.rtnl["u1"].delete("i1"),
+                           lambda: s.rtnl["u2"].delete("i2"))
+            race.outcomes += map(strerror, errs)
+            ksft_true(set(errs) <= {0, errno.ENODEV}, errs)
+            # One may find its end dead already, not both
+            ksft_in(0, errs[:2])
+            s.check_gone(s.all())
+
+
+def race_mode():
+    """ The mode is changed while what is below is deleted """
+    with races(Flavour("ipvlan", "l2"), True) as race:
+        s = race.s
+        data = best_mode().data()
+        for num in range(RACES):
+            s.add()
+            home = f"u{num % UPPERS + 1}"
+            race.run(lambda: s.rtnl["a"].delete("low"),
+                     lambda home=home: s.rtnl[home].change(
+                         s.uppers()[home], "ipvlan", data), ["ENODEV"])
+            s.check_gone(s.all())
+
+
+def race_move():
+    """ An upper is moved while what is below is deleted """
+    with races(SOME[1]) as race:
+        s = race.s
+        for _ in range(RACES):
+            s.add()
+            with NetnsFd(s.c) as fd:
+                moved = race.run(lambda: s.rtnl["a"].delete("low"),
+                                 lambda fd=fd: s.rtnl["u1"].move("i1", fd),
+                                 ["ENODEV"])
+            # Moving looks like a death to who is left behind
+            s.check_gone(s.all() | ({"c": ["i1"]} if moved else {}))
+
+
+@ksft_variants([
+    # From where and on what the new one is made
+    KsftNamedVariant(f"{flavour}_{name}", flavour, where, lower)
+    for flavour, (name, where, lower) in zip(itertools.cycle(SOME), [
+        ("on_lower", "a", "low"),
+        ("on_lower", "a", "low"),
+        ("on_upper", "u2", "i2"),
+        ("on_upper_same_netns", "a", "i0"),
+    ])])
+def race_newlink(flavour, where, lower):
+    """ A new upper is made, on low or on another, while low is deleted """
+    with races(flavour) as race:
+        s = race.s
+        rtnl = s.pool.rtnl(s.a)
+        for _ in range(RACES):
+            s.add()
+            index = ifindex(s.nets[where], lower)
+            made = race.run(lambda: rtnl.delete("low"),
+                            lambda index=index: s.new_upper(
+                                "u1", "new", where, index=index), ["ENODEV"])
+            told = s.all()
+            if made:
+                told["u1"].append("new")
+            s.check_gone(told)
+
+
+@ksft_variants([
+    KsftNamedVariant(f"{name}_{flavour}", flavour, dies, where, dev)
+    for flavour, (name, dies, where, dev) in zip(itertools.cycle(SOME), [
+        ("delete_upper_lower_dies", "a", "u1", "i1"),
+        ("delete_upper_peer_dies", "p", "u1", "i1"),
+        ("delete_lower_upper_dies", "u1", "a", "low"),
+        ("delete_lower_peer_dies", "p", "a", "low"),
+        ("delete_peer_lower_dies", "a", "p", "p0"),
+    ])])
+def race_delete_and_death(flavour, dies, where, dev):
+    """ A device is deleted while the namespace of another one dies """
+    with Pool() as pool:
+        s = Setup(pool, flavour)
+        outcomes = []
+        for _ in range(max(RACES // 2, 1)):
+            s.add()
+            rtnl = s.rtnl[where]
+            err, = while_dying(s.hold(dies), lambda rtnl=rtnl:
+                               rtnl.delete(dev))
+            outcomes.append(strerror(err))
+            ksft_in(strerror(err), ["success", "ENODEV"])
+            # Whoever it was
+            ksft_true(dev not in devices(s.nets[where]), f"{dev} is left")
+            pool.wait_freed()
+            # And each told once
+            s.check_gone({name: devs for name, devs in s.all().items()
+                          if name in s.nets})
+            s.revive(dies)
+        ksft_pr(_count(outcomes))
+        s.check_free()
+
+
+ADDRESSES = ("192.0.2.77/24", "2001:db8::77/64")
+
+
+def _reuse_del_addr(s, addr):
+    ip(f"addr del {addr} dev i1", ns=s.u1)
+
+
+def _reuse_del_dev(s, _):
+    ip("link del i1", ns=s.u1)
+
+
+def _reuse_kill(s, _):
+    s.kill("u1")
+
+
+def _reuse_lower(s, _):
+    ip("link del low", ns=s.a)
+    s.add()
+
+
+@ksft_variants([
+    KsftNamedVariant("address_deleted", _reuse_del_addr, True),
+    KsftNamedVariant("upper_deleted", _reuse_del_dev, False),
+    KsftNamedVariant("upper_deleted_up", _reuse_del_dev, True),
+    KsftNamedVariant("netns_death", _reuse_kill, False),
+    KsftNamedVariant("netns_death_up", _reuse_kill, True),
+    KsftNamedVariant("all_new", _reuse_lower, True),
+])
+def address_reuse(func, up):
+    """ An address of one upper is refused to others until that one dies """
+    with Pool() as pool:
+        s = Setup(pool, Flavour("ipvlan", "l3"), up)
+        s.add()
+        for addr in ADDRESSES:
+            if "u1" not in s.nets:
+                s.revive("u1")
+            if "i1" not in devices(s.u1):
+                ksft_eq(strerror(s.new_upper("u1", "i1")), "success")
+            nodad = "nodad" if ":" in addr else ""
+            ip(f"addr add {addr} dev i1 {nodad}", ns=s.u1)
+            for num in (2, 3):
+                ret = subprocess.run(
+                    f"ip -n {s.nets[f'u{num}']} addr add {addr} dev i{num} "
+                    f"{nodad}", shell=True, text=True, check=False,
+                    capture_output=True)
+                ksft_true(ret.returncode != 0, "the command succeeded")
+                ksft_in("already assigned", ret.stderr)
+            func(s, addr)
+            ip(f"addr add {addr} dev i2 {nodad}", ns=s.u2)
+        ip("link del low", ns=s.a)
+        s.check_left({})
+
+
+def stacked():
+    """ What is put on an ipvlan is in truth on what that one is on """
+    with Pool() as pool:
+        for kind in KINDS:
+            s = Setup(pool, Flavour(kind, "l3"))
+            s.add()
+            err = s.new_upper("c", "new", "u1", "i1")
+            ksft_eq(strerror(err), "success")
+            # So it stays when that one goes
+            ip("link del i1", ns=s.u1)
+            s.kill("u1")
+            ksft_in("new", devices(s.c))
+            s.deleted()
+            ip("link del p0", ns=s.p)
+            s.check_gone({name: devs for name, devs in s.all().items()
+                          if name != "u1"} | {"c": ["new"]})
+            s.revive("u1")
+            s.check_free()
+
+
+def _chain_del(name, dev):
+    return lambda s: ip(f"link del {dev}", ns=s.nets[name])
+
+
+def _chain_kill(*names):
+    return lambda s: s.kill(*names)
+
+
+@ksft_variants([
+    # Who dies, and whether the bareudp device does
+    KsftNamedVariant("lower", _chain_del("a", "low"), False),
+    KsftNamedVariant("peer", _chain_del("p", "p0"), False),
+    KsftNamedVariant("upper", _chain_del("u1", "i1"), False),
+    KsftNamedVariant("netns_of_peer", _chain_kill("p"), False),
+    KsftNamedVariant("netns_of_lower", _chain_kill("a"), False),
+    KsftNamedVariant("netns_of_upper", _chain_kill("u1"), True),
+    KsftNamedVariant("netns_of_peer_and_upper", _chain_kill("p", "u1"), True),
+    KsftNamedVariant("netns_of_all", _chain_kill("p", "a", "u1"), True),
+])
+def bareudp_over_ipvlan(func, dies):
+    """
+    The socket of a bareudp device in C is in U1, and its packets go over i1.
+    It has a dst cached, and with it a reference on i1.
+    """
+    with Pool() as pool:
+        s = Setup(pool, Flavour("ipvlan", "l3"), True)
+        s.add()
+        s.add_addresses("u1", "u2")
+        ip(f"link add bu0 netns {s.c} type bareudp dstport 6635 ethertype ip",
+           ns=s.u1)
+        ip("addr add 198.51.100.1/24 dev bu0", ns=s.c)
+        ip("link set bu0 up", ns=s.c)
+        # From and to the address of i2, without a detour
+        encap = encap_route(s.c, "203.0.113.0/24", "192.0.2.3", "bu0")
+        if not encap:
+            ksft_pr("packets do not go, but only come: no CONFIG_LWTUNNEL")
+        with _udp_socket(s.c) as inner, _udp_socket(s.u2) as outer:
+            outer.sendto(udp_in_ip("203.0.113.1", "198.51.100.1", 6635,
+                                   b"small"), ("192.0.2.2", 6635))
+            ksft_eq(inner.recv(100), b"small", "a wrong packet")
+            if encap:
+                inner.sendto(b"small", ("203.0.113.1", 6635))
+                ksft_eq(outer.recv(100)[-5:], b"small", "a wrong packet")
+            s.deleted()
+            func(s)
+            told = s.deleted()
+            ksft_eq(told.get("c", []), ["bu0"] if dies else [])
+            ksft_eq("bu0" in devices(s.c), not dies)
+            if not dies:
+                if encap:
+                    # There is no way any more. That is no error.
+                    inner.sendto(b"small", ("203.0.113.1", 6635))
+                ip("link del bu0", ns=s.c)
+            if "a" in s.nets and "low" in devices(s.a):
+                ip("link del low", ns=s.a)
+            s.check_left({})
+
+
+def _udp_socket(netns):
+    with NetNSEnter(netns):
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("0.0.0.0", 6635))
+    sock.settimeout(WAIT_TIMEOUT)
+    return sock
+
+
+def _taken(s):
+    ip("link add new type dummy", ns=s.c)
+
+
+@ksft_variants([
+    # What is in the way, what it is to be on, options of it and of its kind,
+    # the error
+    KsftNamedVariant("name_taken", _taken, "low", "", "", "File exists"),
+    KsftNamedVariant("bad_lower", None, "lo", "", "", "Invalid argument"),
+    KsftNamedVariant("bad_mtu", None, "low", "mtu 65536", "",
+                     "mtu greater than"),
+    # The device is registered when it is found out
+    KsftNamedVariant("bad_master", None, "low", "master lo", "",
+                     "not supported"),
+    KsftNamedVariant("no_l3s", None, "low", "", "mode l3s", "error 524"),
+])
+def newlink_fails(prepare, lower, option, kind_option, message):
+    """ Nothing is left of a half-built device, and low can be deleted """
+    if "l3s" in kind_option and HAVE_L3S:
+        raise KsftSkipEx("mode l3s works here")
+    with Pool() as pool:
+        for kind in KINDS:
+            s = Setup(pool, Flavour(kind))
+            s.add_low()
+            if prepare:
+                prepare(s)
+            before = pool.extra()
+            for _ in range(3):
+                ret = subprocess.run(
+                    f"ip -n {s.a} link add link {lower} name new {option} "
+                    f"netns {s.c} type {kind} {kind_option}", shell=True,
+                    text=True, check=False, capture_output=True)
+                ksft_true(ret.returncode != 0, "the command succeeded")
+                ksft_in(message, ret.stderr)
+                ksft_eq(pool.extra(), before, "wrong devices")
+            if prepare:
+                ip("link del new", ns=s.c)
+            ip("link del low", ns=s.a)
+            s.check_left({})
+            s.deleted()
+            s.check_free()
+            s.kill(*s.nets)
+
+
+# From linux/if_tun.h
+TUNGETIFF = 0x800454d2
+# A struct virtio_net_hdr and an Ethernet header
+FRAME = bytes(10) + bytes(12) + b"\x08\x00" + bytes(46)
+
+
+class Tap:
+    """ The file of an ipvtap device """
+
+    def __init__(self, netns, dev):
+        self.dir = tempfile.TemporaryDirectory()
+        self.path = f"{self.dir.name}/tap"
+        index = ifindex(netns, dev)
+        out = cmd(f"cat /sys/class/net/{dev}/tap{index}/dev", ns=netns).stdout
+        os.mknod(self.path, stat.S_IFCHR | 0o600,
+                 os.makedev(*map(int, out.split(":"))))
+        self.file = self.open()
+
+    def open(self):
+        """ Another file of that device """
+        fd = os.open(self.path, os.O_RDWR | os.O_NONBLOCK)
+        return os.fdopen(fd, "r+b", buffering=0)
+
+    def name(self):
+        """ The name of the device """
+        return fcntl.ioctl(self.file, TUNGETIFF, bytes(40))[:16].rstrip(b"\0")
+
+    def check_dead(self):
+        """ The file is there, but leads nowhere """
+        # Nobody takes what is written, and nobody says so
+        ksft_eq(self.file.write(FRAME), len(FRAME), "a write is refused")
+        # What it was given before can be read, and then nothing
+        while self.file.read(2000) is not None:
+            pass
+        with ksft_raises(OSError) as raised:
+            self.name()
+        ksft_eq(strerror(raised.exception.errno), "ENOLINK")
+        with ksft_raises(OSError) as raised:
+            self.open().close()
+        ksft_eq(strerror(raised.exception.errno), "ENODEV")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        self.file.close()
+        self.dir.cleanup()
+
+
+@ksft_variants([
+    KsftNamedVariant("upper", _chain_del("u1", "i1")),
+    KsftNamedVariant("lower", _chain_del("a", "low")),
+    KsftNamedVariant("peer", _chain_del("p", "p0")),
+    KsftNamedVariant("netns_of_upper", _chain_kill("u1")),
+    KsftNamedVariant("netns_of_lower", _chain_kill("a")),
+    KsftNamedVariant("netns_of_upper_and_lower", _chain_kill("a", "u1")),
+    KsftNamedVariant("netns_of_peer", _chain_kill("p")),
+])
+def tap_open(func):
+    """ The device dies while its file is open """
+    with Pool() as pool:
+        s = Setup(pool, Flavour("ipvtap", "l2"), True)
+        s.add()
+        with Tap(s.u1, "i1") as tap, tap.open():
+            ksft_eq(tap.name(), b"i1")
+            ksft_eq(tap.file.write(FRAME), len(FRAME))
+            func(s)
+            if "u1" in s.nets:
+                ksft_true("i1" not in devices(s.u1), "the device is left")
+            tap.check_dead()
+            if "u1" in s.nets and "a" in s.nets:
+                # A new one of that name has nothing to do with it
+                if "low" not in devices(s.a):
+                    if "p" not in s.nets:
+                        s.revive("p")
+                    s.add()
+                else:
+                    ksft_eq(strerror(s.new_upper("u1", "i1")), "success")
+                with Tap(s.u1, "i1") as other:
+                    ksft_eq(other.name(), b"i1")
+                with ksft_raises(OSError):
+                    tap.name()
+            if "a" in s.nets and "low" in devices(s.a):
+                ip("link del low", ns=s.a)
+            s.check_left({})
+
+
+def race_tap():
+    """ A file is opened and closed while its device dies """
+    with races(SOME[1], True) as race:
+        s = race.s
+        for _ in range(RACES):
+            s.add()
+            with Tap(s.u1, "i1") as tap:
+                race.run(lambda: s.rtnl["a"].delete("low"),
+                         lambda tap=tap: _open_many(tap), ["ENODEV"])
+                tap.check_dead()
+            s.check_gone(s.all())
+
+
+def _open_many(tap):
+    for _ in range(50):
+        try:
+            with tap.open() as file:
+                file.write(FRAME)
+        except OSError as err:
+            return err.errno
+    return 0
+
+
+def _modules():
+    for module in ("ipvlan", "ipvtap"):
+        subprocess.run(["modprobe", "-q", module], check=False)
+        if not os.path.exists(f"/sys/module/{module}/refcnt"):
+            raise KsftSkipEx(f"{module} is not a module")
+
+
+def _rmmod(module):
+    return subprocess.run(["rmmod", module], check=False,
+                          capture_output=True).returncode
+
+
+@ksft_disruptive
+def rmmod():
+    """ The modules go, and with them devices of many namespaces """
+    _modules()
+    for kind in KINDS:
+        with Pool() as pool:
+            _modules()
+            s = Setup(pool, best_mode(kind), True)
+            s.add()
+            if kind == "ipvtap":
+                with Tap(s.u1, "i1"):
+                    ksft_true(_rmmod("ipvtap") != 0, "a file is open")
+                    s.check_left(s.all())
+                # It uses what is common to both
+                ksft_true(_rmmod("ipvlan") != 0, "ipvlan is in use")
+            else:
+                ksft_eq(_rmmod("ipvtap"), 0, "rmmod ipvtap")
+                s.check_left(s.all(), "without ipvtap")
+            ksft_eq(_rmmod(kind), 0, f"rmmod {kind}")
+            left = {"a": ["low"], "p": ["p0"]}
+            s.check_left(left)
+            told = {home: [dev] for home, dev in s.uppers().items()}
+            ksft_eq(s.deleted(), told, "wrong notifications")
+            ip("link del low", ns=s.a)
+            s.check_gone(left)
+            _modules()
+            s.check_free()
+
+
+@ksft_variants([KsftNamedVariant(kind, kind) for kind in KINDS])
+@ksft_disruptive
+def race_rmmod(kind):
+    """ A module goes while what is below goes, deleted or with its netns """
+    _modules()
+    with Pool() as pool:
+        s = Setup(pool, best_mode(kind))
+        for num in range(max(RACES // 2, 2)):
+            _modules()
+            if kind == "ipvlan":
+                ksft_eq(_rmmod("ipvtap"), 0, "rmmod ipvtap")
+            s.add()
+            if num % 2:
+                err, status = at_once(lambda: s.rtnl["p"].delete("p0"),
+                                      lambda: _rmmod(kind))
+                ksft_eq(strerror(err), "success")
+            else:
+                status, = while_dying(s.hold("a", "u1"),
+                                      lambda: _rmmod(kind))
+            ksft_eq(status, 0, f"rmmod {kind}")
+            for name in s.nets:
+                if name.startswith("u"):
+                    ksft_true(s.uppers()[name] not in devices(s.nets[name]),
+                              "an upper is left")
+            pool.wait_freed()
+            s.check_gone({name: devs for name, devs in s.all().items()
+                          if name in s.nets})
+            if "a" not in s.nets:
+                s.revive("a", "u1")
+        _modules()
+        s.check_free()
+
+
+def main():
+    """ All of the above """
+    ksft_run([delete_lower, delete_upper, netns_death, netns_death_one_by_one,
+              move_lower, move_upper, traffic, mode_change, address_reuse,
+              stacked, newlink_fails, bareudp_over_ipvlan, race_both_ends,
+              race_three, race_mode, race_move, race_newlink,
+              race_delete_and_death, tap_open, race_tap, rmmod, race_rmmod])
+    ksft_exit()
+
+
+if __name__ == "__main__":
+    main()
