@@ -55,6 +55,7 @@ help: ## this list
 	@echo "vm and um: KERNEL=patched|stock|IMAGE CONFIG=debug|kasan|kcsan|off|FILE SCRIPT=FILE"
 	@echo "           SMP=2 MEM=2G TIMEOUT=SECONDS STRICT=0|1 GUEST_ENV='A=1 B=2' KERNEL_ARGS="
 	@sed -n 's/^ST_[A-Z]*=\([0-9]*\)	# /           status \1: /p' $(tools)/status.sh
+	@echo "stress: KERNEL= CONFIG= SMP= MEM= TIMEOUT= STRICT= as there, WORKERS=4 ROUNDS=2500 SLOTS=12 SEED= KINDS='veth ...'"
 	@echo "tree, base: KERNEL_SRC=TREE-OR-TARBALL   mbox: OUT=FOLDER SIGNOFF='Name <mail>' SERIES=FOLDER"
 
 run: tree ## set everything up, boot the debug kernel, and play a demonstration on it
@@ -81,8 +82,8 @@ mbox: tree ## a mailable series with cover letter from each folder of patches/
 check: tree ## style of patches and scripts, round trip, format of the series
 	@$(tools)/check.sh
 
-stress: tree ## create, move and delete pairs from many processes, under lockdep and KASAN
-	@$(tools)/test.sh stress stress_kasan
+stress: tree ## 10,000 random operations on devices of all kinds, from many processes
+	@$(tools)/test.sh stress_long
 
 base: deps ## fetch, verify and cache the base kernel
 	@$(tools)/base.sh

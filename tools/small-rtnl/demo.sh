@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # demo.sh: what 'make run' plays in the guest. Devices in the namespaces A, B, C
-# and D die in five steps; for each device the kernel's own debug messages tell
+# and D die in seven steps; for each device the kernel's own debug messages tell
 # in which namespace, under whose mutex and in whose context that was. Fails if
 # a device outlives the command that deletes it.
 
@@ -165,6 +165,18 @@ ip -n C link set i0 up
 kill_devices "A chain over three: a0 in A, its peer b0 in B, i0 in C on top of b0" \
 	"A/a0 B/b0 C/i0" "ip -n A link del a0"
 
+veth A a0 D d0
+ip -n A link add link a0 name i1 netns B type ipvlan
+ip -n A link add link a0 name i2 netns C type ipvlan
+ip -n A link add link a0 name i3 netns D type ipvlan
+ip -n A link add link a0 name t4 netns D type ipvtap
+ip -n B link set i1 up
+ip -n C link set i2 up
+ip -n D link set i3 up
+ip -n D link set t4 up
+kill_devices "A stack over all four: a0 in A, on top of it i1 in B, i2 in C, i3 and t4 in D" \
+	"A/a0 D/d0 B/i1 C/i2 D/i3 D/t4" "ip -n A link del a0"
+
 veth A a1 B b1
 veth A a2 C c2
 veth A a3 D d3
@@ -178,13 +190,17 @@ veth C c4 D d4
 kill_devices "Both ends at once, c4 in C and d4 in D: who is late finds nothing" \
 	"C/c4 D/d4" "ip -n C link del c4 & ip -n D link del d4 & wait"
 
-veth B b5 A a5
+ip -n A link add u5 netns B type bareudp dstport 6635 ethertype ipv4
+ip -n B link set u5 up
+kill_devices "A namespace dies: A, with the socket of the tunnel u5 in B" \
+	"B/u5" "ip netns del A"
+
 veth B b6 C c6
-kill_devices "A namespace dies: B, with b5 and b6, whose peers live in A and C" \
-	"B/b5 A/a5 B/b6 C/c6" "ip netns del B"
+veth B b7 D d7
+kill_devices "A namespace dies: B, with b6 and b7, whose peers live in C and D" \
+	"B/b6 C/c6 B/b7 D/d7" "ip netns del B"
 
 echo
-ip netns del A
 ip netns del C
 ip netns del D
 grep -qE 'debug_locks: *1$' /proc/lockdep_stats ||

@@ -8,7 +8,8 @@
 # shellcheck source=status.sh
 . "$TOOLS/status.sh"
 
-tests=(rtnetlink.sh link_netns.py netns-name.sh veth.sh netdevice.sh)
+tests=(rtnetlink.sh link_netns.py netns-name.sh veth.sh netdevice.sh
+	bareudp.sh ipvtap_test.sh)
 
 # In the guest, which may write to the tree: all output of one test after the
 # other, and its status

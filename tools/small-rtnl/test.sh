@@ -9,9 +9,10 @@
 
 . "$(dirname "$0")/lib.sh"
 
-# What builds least comes first
-ALL_TESTS=(check kunit_qemu selftests stress vm_harness selftests_stock
-	grace_periods regress stress_kasan kunit_um selftests_off off)
+# What builds least comes first. Only by name, as they take long: stress_long and
+# stress_kcsan.
+ALL_TESTS=(check kunit_qemu stress vm_harness selftests grace_periods regress
+	stress_kasan kunit_um selftests_off off)
 
 # guest_selftests KERNEL CONFIG TEST...: a boot that runs some of our selftests
 guest_selftests()
@@ -19,8 +20,9 @@ guest_selftests()
 	local kernel=$1 config=$2
 
 	shift 2
-	printf 'exec %q/guest-selftest.sh %s\n' "$TOOLS" "$*" >"$work/script"
-	KERNEL=$kernel CONFIG=$config SCRIPT=$work/script TIMEOUT=1500 "$TOOLS/vm.sh"
+	printf 'exec %q/guest-selftest.sh %s\n' "$TOOLS" "$*" >"$work/script-$kernel"
+	KERNEL=$kernel CONFIG=$config SCRIPT=$work/script-$kernel \
+		TIMEOUT=${TIMEOUT:-1500} "$TOOLS/vm.sh"
 }
 
 # Those that are not left to a test of their own
@@ -57,17 +59,23 @@ test_kunit_qemu()
 	"$TOOLS/kunit.sh" qemu
 }
 
+# They tell nothing about us unless the base passes them. Both boots at once, as
+# a guest keeps one CPU busy.
 test_selftests()
 {
-	# shellcheck disable=SC2046 # a list
-	guest_selftests patched debug $(selftests)
-}
+	local kernel rc=0 rc_stock=0
 
-# They tell nothing about us unless the base passes them
-test_selftests_stock()
-{
+	for kernel in stock patched; do
+		"$TOOLS/build.sh" "$kernel" debug >/dev/null
+	done
+	# shellcheck disable=SC2046 # a list
+	guest_selftests stock debug $(selftests) >"$work/stock" 2>&1 &
 	# shellcheck disable=SC2046
-	guest_selftests stock debug $(selftests)
+	guest_selftests patched debug $(selftests) || rc=$?
+	wait "$!" || rc_stock=$?
+	sed 's/ selftests: net: / on stock: /' "$work/stock"
+	[ "$rc" -ne 0 ] || rc=$rc_stock
+	return "$rc"
 }
 
 test_selftests_off()
@@ -84,6 +92,25 @@ test_stress()
 test_stress_kasan()
 {
 	guest_selftests patched kasan rtnl_net_stress.py
+}
+
+test_stress_kcsan()
+{
+	guest_selftests patched kcsan rtnl_net_stress.py
+}
+
+# What 'make stress' is: 10,000 operations unless the caller says otherwise
+test_stress_long()
+{
+	local name
+
+	GUEST_ENV="WORKERS=${WORKERS:-4} ROUNDS=${ROUNDS:-2500}"
+	for name in SLOTS SEED KINDS; do
+		[ -z "${!name:-}" ] || GUEST_ENV+=" $name=${!name// /,}"
+	done
+	export GUEST_ENV
+	TIMEOUT=${caller[2]:-7200} \
+		guest_selftests "${caller[0]}" "${caller[1]}" rtnl_net_stress.py
 }
 
 # The selftest sees that the number does not grow with the batch; here, that it
@@ -187,6 +214,8 @@ run()
 
 	quietly "$log" "test $1" "test_$1" || rc=$?
 	results "$1" "$rc" <"$log"
+	# What is needed to do it again
+	sed -n 's/^# # \(stress: .*\)/# \1/p' "$log"
 	read -r passed failed skipped <"$work/totals"
 	say "test $1: took $((SECONDS - start)) s, its log is $log"
 }
@@ -196,8 +225,9 @@ names=("$@")
 [ $# -gt 0 ] || read -ra names <<<"${TESTS:-${ALL_TESTS[*]}}"
 for name in "${names[@]}"; do
 	declare -F "test_$name" >/dev/null ||
-		die "there is no test '$name', only: ${ALL_TESTS[*]}"
+		die "there is no test '$name', only: ${ALL_TESTS[*]} stress_long stress_kcsan"
 done
+caller=("${KERNEL:-patched}" "${CONFIG:-debug}" "${TIMEOUT:-}")
 unset TESTS KERNEL CONFIG SCRIPT LOG MODULES KERNEL_ARGS GUEST_ENV TIMEOUT
 
 mkdir -p "$BUILD/log"
