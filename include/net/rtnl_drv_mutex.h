@@ -21,6 +21,7 @@
 
 #ifdef CONFIG_DEBUG_NET_SMALL_RTNL
 struct rtnl_drv_mutex {
+	/* Protects what the driver says where it has the structure */
 	struct mutex mutex;
 };
 
