@@ -22,7 +22,7 @@ guest_selftests()
 	shift 2
 	printf 'exec %q/guest-selftest.sh %s\n' "$TOOLS" "$*" >"$work/script-$kernel"
 	KERNEL=$kernel CONFIG=$config SCRIPT=$work/script-$kernel \
-		TIMEOUT=${TIMEOUT:-1500} "$TOOLS/vm.sh"
+		TIMEOUT=${TIMEOUT:-2400} "$TOOLS/vm.sh"
 }
 
 # Those that are not left to a test of their own
