@@ -45,7 +45,7 @@ tools := tools/small-rtnl
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 
 .DEFAULT_GOAL := help
-.PHONY: help run test vm um tree export mbox check stress base deps clean distclean
+.PHONY: help run test vm um tree export mbox check stress bench base deps clean distclean
 # Each target starts with a set-up that must not run twice at once
 .NOTPARALLEL:
 
@@ -56,6 +56,8 @@ help: ## this list
 	@echo "           SMP=2 MEM=2G TIMEOUT=SECONDS STRICT=0|1 GUEST_ENV='A=1 B=2' KERNEL_ARGS="
 	@sed -n 's/^ST_[A-Z]*=\([0-9]*\)	# /           status \1: /p' $(tools)/status.sh
 	@echo "stress: KERNEL= CONFIG= SMP= MEM= TIMEOUT= STRICT= as there, WORKERS=4 ROUNDS=2500 SLOTS=12 SEED= KINDS='veth ...'"
+	@echo "bench: SCENARIOS='setup churn dismantle bystander delete' REPEAT=3 N='100 500 2000' BUDGET=SECONDS"
+	@echo "       SCALE=PERCENT KERNELS='stock off on' MACHINE=qemu|um TRACE=0|1 SMP=2 MEM=4G RESULTS=FOLDER"
 	@echo "tree, base: KERNEL_SRC=TREE-OR-TARBALL   mbox: OUT=FOLDER SIGNOFF='Name <mail>' SERIES=FOLDER"
 
 run: tree ## set everything up, boot the debug kernel, and play a demonstration on it
@@ -85,6 +87,11 @@ check: tree ## style of patches and scripts, round trip, format of the series
 stress: tree ## 10,000 random operations on devices of all kinds, from many processes
 	@$(tools)/test.sh stress_long
 
+# A namespace takes more memory than the tests have
+bench: MEM := $(if $(filter file,$(origin MEM)),4G,$(MEM))
+bench: tree ## measure stock against patched: a table of ratios, plots, bench/results
+	@$(tools)/bench.sh
+
 base: deps ## fetch, verify and cache the base kernel
 	@$(tools)/base.sh
 
@@ -92,7 +99,7 @@ deps: ## the packages needed: install them (root on Debian) or say which
 	@$(tools)/deps.sh
 
 clean: ## remove what was compiled; the trees stay
-	rm -rf $(BUILD)/linux/.obj-* $(BUILD)/stock/.obj-* $(BUILD)/log
+	rm -rf $(BUILD)/linux/.obj-* $(BUILD)/stock/.obj-* $(BUILD)/log $(BUILD)/bench
 
 distclean: ## remove all of build/, with commits not exported; the cache of downloads stays
 	rm -rf $(BUILD)

@@ -5,7 +5,7 @@
  * one lower device.
  *
  * RTNL alone protects that as long as it is what everybody holds. Under
- * CONFIG_DEBUG_NET_SMALL_RTNL each device is changed and unregistered under the
+ * CONFIG_NET_SMALL_RTNL each device is changed and unregistered under the
  * mutex of the netns that it is in, which is not the same one for all of them.
  * Without the option this mutex is nothing: no member, no code.
  *
@@ -19,7 +19,7 @@
 
 #include <linux/mutex.h>
 
-#ifdef CONFIG_DEBUG_NET_SMALL_RTNL
+#ifdef CONFIG_NET_SMALL_RTNL
 struct rtnl_drv_mutex {
 	/* Protects what the driver says where it has the structure */
 	struct mutex mutex;

@@ -3,7 +3,9 @@
 # build.sh patched|stock debug|kasan|kcsan|off|um|FRAGMENT: build a kernel and
 # its modules, print the path of the image. Quick when nothing changed.
 #
-# FRAGMENT is a file of options on top of base.config and qemu.config.
+# prod-qemu and prod-um are what 'make bench' measures; prod-on-qemu and
+# prod-on-um, of the patched tree, have our option on. FRAGMENT is a file of
+# options on top of base.config and qemu.config.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -27,6 +29,14 @@ um)
 	arch=um
 	image=linux
 	;;
+prod-qemu | prod-on-qemu)
+	parts=("$frags"/{base,qemu,prod,prod-qemu}.config)
+	;;
+prod-um | prod-on-um)
+	parts=("$frags"/{base,um,prod,prod-um}.config)
+	arch=um
+	image=linux
+	;;
 *)
 	[ -f "$config" ] ||
 		die "CONFIG=$config is none of debug, kasan, kcsan, off, um and no file either: name one of them"
@@ -39,7 +49,11 @@ case "$tree" in
 patched)
 	src=$BUILD/linux
 	[ -d "$src/.git" ] || die "there is no patched tree at $src: run 'make tree'"
-	[ "$config" = off ] || parts+=("$frags/patched.config")
+	case "$config" in
+	prod-on-*) parts+=("$frags/prod-on.config") ;;
+	off | prod-*) ;;
+	*) parts+=("$frags/patched.config") ;;
+	esac
 	;;
 stock)
 	src=$BUILD/stock

@@ -1,0 +1,416 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""
+bench.py check: is what the environment asks for possible?
+bench.py run NAME=IMAGE...: boot these kernels in turn, again and again, let
+bench-guest.py measure in each, and save each result as soon as it is there.
+
+bench.sh says which variables there are.
+"""
+
+import collections
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+import bench_report
+
+SCENARIOS = bench_report.SCENARIOS
+PLACES = ("child-child", "host-child", "host-host")
+WORKERS = (1, 2, 4, 8, 16)
+DEVICES = 10
+# More namespaces than that are measured once
+OFTEN = 500
+# vm.sh's
+ST_LOG, ST_LEAK, ST_DEAD, ST_TIME = 200, 201, 202, 203
+
+TOOLS = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(TOOLS))
+
+Case = collections.namedtuple("Case", "scenario key args")
+
+
+class Error(Exception):
+    """ One sentence for the user """
+
+
+def number(name, default):
+    """ A variable that holds a positive number """
+    text = os.environ.get(name) or default
+    if not re.fullmatch(r"[1-9]\d*", text):
+        raise Error(f"{name}={text} is not a number above 0")
+    return int(text)
+
+
+class Options:
+    """ The environment """
+
+    def __init__(self):
+        env = os.environ
+        self.scenarios = (env.get("SCENARIOS") or " ".join(SCENARIOS)).split()
+        for name in self.scenarios:
+            if name not in SCENARIOS:
+                raise Error(f"there is no scenario '{name}', only: "
+                            f"{' '.join(SCENARIOS)}")
+        self.repeat = number("REPEAT", "3")
+        self.budget = number("BUDGET", "1500")
+        self.scale = number("SCALE", "100")
+        self.timeout = number("TIMEOUT", "1200")
+        self.trace = (env.get("TRACE") or "1") != "0"
+        self.sizes = sorted(self._sizes(env.get("N") or "100 500 2000"))
+        self.mem = env.get("MEM") or "4G"
+        match = re.fullmatch(r"([1-9]\d*)([MG])", self.mem)
+        if not match:
+            raise Error(f"MEM={self.mem} is not a size of memory: say MEM=4G, "
+                        "for example")
+        self.mem_mb = int(match[1]) * (1024 if match[2] == "G" else 1)
+        self.build = env.get("BUILD") or f"{TOP}/build"
+        self.results = env.get("RESULTS") or f"{TOP}/bench/results"
+        self._memory()
+
+    @staticmethod
+    def _sizes(text):
+        for word in text.split():
+            if not re.fullmatch(r"[1-9]\d{0,3}", word):
+                raise Error(f"N={text}: {word} is not a number of namespaces "
+                            "from 1 to 9999")
+            yield int(word)
+
+    def _memory(self):
+        # What rtnl_net_bench.c expects of a kernel, which has its own say
+        need = self.sizes[-1] * (150 + 50 * DEVICES) // 1024 + 400
+        if "setup" in self.scenarios and need > self.mem_mb:
+            raise Error(f"N={self.sizes[-1]} namespaces need {need} MB of "
+                        f"memory and the guest gets MEM={self.mem}: say a "
+                        "smaller N or a larger MEM")
+        with open("/proc/meminfo", encoding="ascii") as file:
+            have = int(re.search(r"MemAvailable: +(\d+)", file.read())[1]) // 1024
+        if have < self.mem_mb:
+            raise Error(f"this machine has {have} MB of memory to give and the "
+                        f"guest wants MEM={self.mem}: say a smaller MEM")
+
+    def scaled(self, value):
+        """ Of devices, cycles and seconds """
+        return max(1, value * self.scale // 100)
+
+
+def say(text):
+    """ As lib.sh's """
+    now = int(time.monotonic() - START)
+    print(f"[{now // 60:3}:{now % 60:02}] {text}", file=sys.stderr, flush=True)
+
+
+START = time.monotonic()
+
+
+# The cases
+
+def case(scenario, name, **options):
+    """ -n for n=... """
+    args = [scenario]
+    for option, value in options.items():
+        args += [f"-{option}", str(value)]
+    return Case(scenario, f"{scenario} {name}", args)
+
+
+def setup(opt, size, workers, place):
+    """ One size of setup """
+    del opt
+    return case("setup", f"N={size} W={workers} {place}", n=size, w=workers,
+                D=DEVICES, p=place)
+
+
+def churn(opt, workers, place):
+    """ One size of churn """
+    return case("churn", f"W={workers} {place}", w=workers, d=opt.scaled(2),
+                p=place)
+
+
+def dismantle(opt, peers):
+    """ Peers are where that says """
+    return case("dismantle", f"N={opt.sizes[0]} peers={peers}", n=opt.sizes[0],
+                D=2, c=1, q=peers)
+
+
+def bystander(opt, load, place):
+    """ One load on the others """
+    devices = {"dismantle": 1000, "uppers": 500}
+    options = {"L": load, "p": place}
+    if load in devices:
+        options.update(D=opt.scaled(devices[load]), c=1)
+    else:
+        options.update(d=opt.scaled(3), w=8)
+    return case("bystander", f"{load} {place}", **options)
+
+
+def delete(opt, length, place):
+    """ One length of the chain """
+    return case("delete", f"length={length} {place}", l=length,
+                c=opt.scaled(20), p=place)
+
+
+def regular_cases(opt):
+    """ What each boot measures """
+    small = opt.sizes[0]
+    yield from (setup(opt, small, workers, PLACES[0]) for workers in WORKERS
+                if workers <= small)
+    yield from (setup(opt, small, 1, place) for place in PLACES[1:])
+    yield from (setup(opt, size, 2, PLACES[0]) for size in opt.sizes[1:]
+                if size <= OFTEN)
+    yield from (churn(opt, workers, PLACES[0]) for workers in WORKERS)
+    yield from (churn(opt, 1, place) for place in PLACES[1:])
+    yield from (dismantle(opt, peers) for peers in ("host", "one", "each"))
+    yield bystander(opt, "none", PLACES[0])
+    for load in ("churn", "dismantle", "uppers"):
+        for place in PLACES[:2]:
+            yield bystander(opt, load, place)
+    yield bystander(opt, "uppers", PLACES[2])
+    yield from (delete(opt, 1, place) for place in PLACES)
+    yield from (delete(opt, length, PLACES[0]) for length in (2, 3, 10))
+
+
+def once_cases(opt):
+    """ What is measured once, if there is time """
+    for size in opt.sizes:
+        if size > OFTEN:
+            yield setup(opt, size, 2, PLACES[0])
+
+
+def traced_cases(opt):
+    """ What is measured once more, with events on """
+    for place in PLACES:
+        yield setup(opt, max(1, min(opt.sizes[0], 50)), 1, place)
+        yield churn(opt, 4, place)
+        yield delete(opt, 1, place)
+    yield from (dismantle(opt, peers) for peers in ("host", "one", "each"))
+    yield bystander(opt, "churn", PLACES[0])
+    yield bystander(opt, "dismantle", PLACES[0])
+    yield bystander(opt, "uppers", PLACES[0])
+
+
+# Guests
+
+def rtnl_address(image):
+    """ Of the mutex, in the kernel's own symbols """
+    folder = re.sub(r"(/arch/x86/boot/bzImage|/linux)$", "", image)
+    try:
+        text = subprocess.run(["nm", f"{folder}/vmlinux"], text=True,
+                              capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    match = re.search(r"^([0-9a-f]+) \w rtnl_mutex$", text, re.M)
+    return match and int(match[1], 16)
+
+
+class Bench:
+    """ Boots, and keeps what comes out of them """
+
+    def __init__(self, opt, images):
+        self.opt = opt
+        self.images = images
+        self.folder = os.path.join(opt.build, "bench")
+        self.runs = {name: [] for name in opt.scenarios}
+        self.machines = {}
+        self.bad = []
+        os.makedirs(opt.results, exist_ok=True)
+        os.makedirs(f"{opt.build}/log", exist_ok=True)
+        for name in opt.scenarios:
+            path = f"{opt.results}/{name}.json"
+            if os.path.exists(path):
+                os.unlink(path)
+
+    def chosen(self, cases):
+        """ Those of the scenarios that are wanted """
+        return [case for case in cases if case.scenario in self.opt.scenarios]
+
+    def _save(self, scenario):
+        path = f"{self.opt.results}/{scenario}.json"
+        with open(f"{path}.new", "w", encoding="ascii") as file:
+            json.dump({"scenario": scenario, "kernels": list(self.images),
+                       "machines": self.machines,
+                       "runs": self.runs[scenario]}, file, indent=1)
+            file.write("\n")
+        os.rename(f"{path}.new", path)
+
+    def _plan(self, kernel, cases, trace):
+        image = self.images[kernel]
+        plan = f"{self.folder}/plan.json"
+        with open(plan, "w", encoding="ascii") as file:
+            json.dump({"generator": f"{self.folder}/rtnl_net_bench",
+                       "trace": trace, "rtnl": rtnl_address(image),
+                       "cases": [{"key": case.key, "args": case.args}
+                                 for case in cases]}, file)
+        script = f"{self.folder}/script.sh"
+        with open(script, "w", encoding="ascii") as file:
+            file.write(f"exec '{TOOLS}/bench-guest.py' '{plan}'\n")
+        return script
+
+    def _env(self, kernel, script, log):
+        env = {name: value for name, value in os.environ.items()
+               if name not in ("CONFIG", "GUEST_ENV", "KERNEL_ARGS", "STRICT",
+                               "MODULES")}
+        env.update(KERNEL=self.images[kernel], SCRIPT=script, LOG=f"{log}-console.log",
+                   UML="1" if os.environ.get("MACHINE") == "um" else "0",
+                   MEM=self.opt.mem, TIMEOUT=str(self.opt.timeout))
+        return env
+
+    def boot(self, kernel, cases, repeat, trace=False):
+        """ One boot that measures these; returns seconds """
+        begin = time.monotonic()
+        cases = self.chosen(cases)
+        if not cases:
+            return 0
+        script = self._plan(kernel, cases, trace)
+        log = f"{self.opt.build}/log/bench-{kernel}"
+        missing = {case.key: case.scenario for case in cases}
+        ended = False
+        with open(f"{log}.log", "a", encoding="utf-8") as errors, \
+             subprocess.Popen([f"{TOOLS}/vm.sh"], stdout=subprocess.PIPE,
+                              stderr=errors, stdin=subprocess.DEVNULL,
+                              env=self._env(kernel, script, log), text=True,
+                              errors="replace") as guest:
+            for line in guest.stdout:
+                try:
+                    data = json.loads(line)
+                except ValueError:
+                    print(line, end="", file=errors, flush=True)
+                    continue
+                ended |= "end" in data
+                self._take(kernel, repeat, trace, data, missing)
+        self._judge(kernel, guest.returncode, ended, missing, log)
+        return time.monotonic() - begin
+
+    def _take(self, kernel, repeat, trace, data, missing):
+        if "machine" in data:
+            self.machines[kernel] = data["machine"]
+        elif "note" in data:
+            say(f"{kernel}: {data['note']}")
+        elif "error" in data:
+            missing.pop(data["key"])
+            self.bad.append(f"{kernel}, {data['key']}: {data['error']}")
+            say(self.bad[-1])
+        elif "result" in data:
+            scenario = missing.pop(data["key"])
+            self.runs[scenario].append(
+                {"key": data["key"], "kernel": kernel, "repeat": repeat,
+                 "traced": trace, "result": data["result"]})
+            self._save(scenario)
+
+    def _judge(self, kernel, status, ended, missing, log):
+        why = {ST_DEAD: "it died", ST_TIME: f"{self.opt.timeout} s were over"}
+        if status in why or not ended:
+            next_key = next(iter(missing), "the end")
+            raise Error(f"the guest '{kernel}' was lost at '{next_key}' "
+                        f"({why.get(status, f'vm.sh said {status}')}); what was "
+                        f"measured before is in {self.opt.results}, its log is "
+                        f"{log}-console.log")
+        if status in (ST_LOG, ST_LEAK):
+            self.bad.append(f"{kernel}: " + (
+                "the kernel log holds a report" if status == ST_LOG else
+                "the guest ended with devices or namespaces left") +
+                f", see {log}.log")
+            say(self.bad[-1])
+
+    def round(self, cases, repeat, trace=False):
+        """ Each kernel once; returns seconds """
+        took = 0
+        for kernel in self.images:
+            seconds = self.boot(kernel, cases, repeat, trace)
+            if seconds:
+                say(f"{'traced' if trace else f'repeat {repeat}'}: {kernel} "
+                    f"took {seconds:.0f} s")
+            took += seconds
+        return took
+
+    def once_seconds(self, cases):
+        """ How long the largest of setup will take, by the next smaller one """
+        known = [run["result"] for run in self.runs.get("setup", [])
+                 if run["result"]["workers"] == 2]
+        if not known:
+            return 0
+        last = max(known, key=lambda result: result["namespaces"])
+        each = last["each_ns"] + last["teardown_ns"] / last["namespaces"]
+        # It grows a bit with the number
+        return sum(int(case.args[2]) for case in cases) * each * 1.3e-9 * \
+            len(self.images)
+
+    def run(self):
+        """ All of it """
+        opt = self.opt
+        left = opt.budget
+        regular = list(regular_cases(opt))
+        took = self.round(regular, 1)
+        left -= took
+
+        once = self.chosen(once_cases(opt))
+        expected = self.once_seconds(once)
+        if once and expected > left - took:
+            self.bad.append(f"setup with N={opt.sizes[-1]} would take about "
+                            f"{expected:.0f} s more than BUDGET={opt.budget} "
+                            "leaves: it was left out")
+            say(self.bad[-1])
+        else:
+            left -= self.round(once, 1)
+
+        # The traced ones are about half of a round
+        fit = 1 + max(0, int((left - took / 2 * opt.trace) / max(took, 1)))
+        repeat = min(opt.repeat, max(fit, min(opt.repeat, 2)))
+        if repeat < opt.repeat:
+            say(f"a repeat takes {took:.0f} s, so there will be {repeat} and "
+                f"not REPEAT={opt.repeat} within BUDGET={opt.budget}")
+        for num in range(2, repeat + 1):
+            self.round(regular, num)
+        if opt.trace:
+            self.round(list(traced_cases(opt)), 1, trace=True)
+
+
+def describe(bench):
+    """ What it ran on, for those who read the table """
+    for name, machine in bench.machines.items():
+        config = " ".join(f"{key}={value}" for key, value in
+                          sorted(machine["config"].items()))
+        print(f"{name}: Linux {machine['release']}, {os.environ.get('MACHINE')}, "
+              f"{machine['cpus']} CPUs, {machine['memory_kb'] // 1024} MB, {config}")
+    print()
+
+
+def run(words):
+    """ NAME=IMAGE... """
+    images = dict(word.split("=", 1) for word in words)
+    bench = Bench(Options(), images)
+    lost = None
+    try:
+        bench.run()
+    except Error as error:
+        lost = error
+    if any(bench.runs.values()):
+        describe(bench)
+        bench_report.report(bench.opt.results)
+    for text in bench.bad:
+        print(f"error: {text}", file=sys.stderr)
+    if lost:
+        raise lost
+    sys.exit(1 if bench.bad else 0)
+
+
+def main():
+    """ Two commands """
+    try:
+        if sys.argv[1:] == ["check"]:
+            Options()
+        elif sys.argv[1:2] == ["run"] and len(sys.argv) > 2:
+            run(sys.argv[2:])
+        else:
+            sys.exit("usage: bench.py check | run NAME=IMAGE...")
+    except Error as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,359 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""
+bench_report.py DIR: from the results that bench.py left in DIR, the table of
+ratios and the plots.
+
+A ratio compares a kernel with the first one, stock: above 1 is slower. Kernels
+are booted in turn, so what disturbs one disturbs the others; still any boot of
+one is compared with any boot of the other. The median of these ratios is
+printed, with the smallest and the largest as its spread. "!" marks what is
+above 1.05 throughout the spread.
+"""
+
+import glob
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+
+SLOWER = 1.05
+SCENARIOS = ("setup", "churn", "dismantle", "bystander", "delete")
+
+TRACED = (
+    ("contended_rtnl", "wait for RTNL held by others"),
+    ("contended_other", "wait for other mutexes held by others"),
+    ("wait_rtnl", "lock wait, RTNL"),
+    ("wait_netns", "lock wait, namespaces' mutexes"),
+    ("hold_rtnl", "lock hold, RTNL"),
+    ("hold_netns", "lock hold, namespaces' mutexes"),
+    ("gp_wait", "wait for expedited grace periods"),
+    ("gp_wait_locked", "of that, with a lock held"),
+    ("gp_normal", "grace periods, normal"),
+    ("gp_expedited", "grace periods, expedited"),
+    ("gp_barrier", "rcu_barrier() calls"),
+    ("wakeups", "wake-ups"),
+)
+
+
+def spread(values, base):
+    """ Median, smallest and largest of all ratios of values to those of base """
+    ratios = [value / other for value in values for other in base if other]
+    if not ratios:
+        return None
+    return statistics.median(ratios), min(ratios), max(ratios)
+
+
+def is_slower(ratio, count=2):
+    """ Not by chance, which one measurement of each cannot tell """
+    return ratio is not None and count > 1 and ratio[1] > SLOWER
+
+
+def metrics(result):
+    """ What is compared of one result, in ns: name and value """
+    scenario = result["scenario"]
+    latency = result.get("latency_ns")
+    if scenario == "setup":
+        yield "per namespace", result["each_ns"]
+        yield "teardown", result["teardown_ns"]
+    elif scenario == "churn":
+        if result["cycles"]:
+            yield "per cycle", result["freed_ns"] / result["cycles"]
+    elif scenario == "dismantle":
+        yield "to the last free", latency["mean"]
+    elif latency:
+        yield "p50", latency["p50"]
+        yield "p99", latency["p99"]
+        if scenario == "bystander":
+            yield "max", latency["max"]
+
+
+def nice(value):
+    """ Nanoseconds to be read """
+    for unit, size in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}" if value < 1000 * size \
+                else f"{value / size:.0f} {unit}"
+    return f"{value:.0f} ns"
+
+
+class Results:
+    """ All that was measured, in the order in which it was """
+
+    def __init__(self, folder):
+        self.runs = []
+        self.kernels = []
+        self.machines = {}
+        for scenario in SCENARIOS:
+            path = os.path.join(folder, f"{scenario}.json")
+            if not os.path.exists(path):
+                continue
+            with open(path, encoding="ascii") as file:
+                data = json.load(file)
+            self.runs += data["runs"]
+            self.machines.update(data["machines"])
+            self.kernels += [name for name in data["kernels"]
+                             if name not in self.kernels]
+
+    def values(self):
+        """ {(key, metric): {kernel: [values]}}, of runs without tracing """
+        table = {}
+        for run in self.runs:
+            if run["traced"]:
+                continue
+            for name, value in metrics(run["result"]):
+                row = table.setdefault((run["key"], name), {})
+                row.setdefault(run["kernel"], []).append(value)
+        return table
+
+    def traced(self):
+        """ {key: {kernel: trace}} """
+        table = {}
+        for run in self.runs:
+            if run["traced"]:
+                table.setdefault(run["key"], {})[run["kernel"]] = \
+                    run["result"].get("trace")
+        return table
+
+
+def format_rows(rows):
+    """ Columns that are as wide as they have to be, as Markdown """
+    widths = [max(len(row[num]) for row in rows) for num in range(len(rows[0]))]
+    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in
+                               zip(row, widths)) + " |" for row in rows]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines)
+
+
+def ratio_table(results):
+    """ Rows of text, the head first """
+    base, *others = results.kernels
+    rows = [["case", "metric", f"{base} (+-)"] +
+            [f"{name} / {base}" for name in others]]
+    for (key, metric), row in results.values().items():
+        first = row.get(base, [])
+        if not first:
+            continue
+        median = statistics.median(first)
+        noise = (max(first) - min(first)) / 2 / median if median else 0
+        cells = [key, metric, f"{nice(median)} ({noise:.0%})"]
+        for name in others:
+            ratio = spread(row.get(name, []), first)
+            cells.append("-" if ratio is None else
+                         f"{ratio[0]:.2f} [{ratio[1]:.2f}-{ratio[2]:.2f}]" +
+                         (" !" if is_slower(ratio, len(first)) else ""))
+        rows.append(cells)
+    return rows
+
+
+def trace_cell(trace, name):
+    """ One value of a traced run """
+    if trace is None:
+        return "no tracepoints"
+    if "lost_events" in trace:
+        return "events lost"
+    value = trace.get(name)
+    if value is None:
+        return "no tracepoints"
+    if isinstance(value, dict):
+        return f"{nice(value['ns'])} in {value['count']}, max {nice(value['max_ns'])}"
+    return str(value)
+
+
+def trace_table(results):
+    """ The same for what the events counted """
+    rows = [["case", "events", *results.kernels]]
+    for key, row in results.traced().items():
+        for name, text in TRACED:
+            cells = [trace_cell(row[kernel], name) if kernel in row else "-"
+                     for kernel in results.kernels]
+            if any(cell[0].isdigit() for cell in cells):
+                rows.append([key, text, *cells])
+    return rows
+
+
+def unseen(results):
+    """ What of that no kernel had the events for """
+    seen = {row[1] for row in trace_table(results)}
+    return [text for _, text in TRACED if text not in seen]
+
+
+# Plots
+
+def points(results, metric, choose):
+    """ {x: {kernel: [values in ms]}}: choose(result) gives x or None """
+    table = {}
+    for run in results.runs:
+        where = None if run["traced"] else choose(run["result"])
+        if where is None:
+            continue
+        value = dict(metrics(run["result"])).get(metric)
+        if value is not None:
+            row = table.setdefault(where, {})
+            row.setdefault(run["kernel"], []).append(value / 1e6)
+    return table
+
+
+def triple(values):
+    """ For gnuplot: median, smallest, largest """
+    if not values:
+        return "NaN NaN NaN"
+    return f"{statistics.median(values):.6f} {min(values):.6f} {max(values):.6f}"
+
+
+def gnuplot(path, commands, table, kernels):
+    """ Write an SVG from a table of triples, one for each kernel """
+    data = "\n".join(
+        (f'"{where}" ' if isinstance(where, str) else f"{where} ") + " ".join(triple(row.get(name, [])) for name in kernels)
+        for where, row in table.items())
+    text = f"""set terminal svg size 840,440 noenhanced background "white"
+set output "{path}"
+set key top left
+set grid ytics
+$data << EOD
+{data}
+EOD
+{commands}
+"""
+    done = subprocess.run(["gnuplot"], input=text, text=True, check=False,
+                          capture_output=True)
+    if done.returncode:
+        os.unlink(path)
+        sys.exit(f"error: gnuplot does not draw {path}: {done.stderr.strip()}")
+
+
+def lines(kernels):
+    """ Over numbers, with the spread """
+    return "plot " + ", ".join(
+        f'$data using 1:{2 + 3 * num}:{3 + 3 * num}:{4 + 3 * num} '
+        f'with yerrorlines lw 2 title "{name}"'
+        for num, name in enumerate(kernels))
+
+
+def bars(kernels):
+    """ Over words, with the spread """
+    return """set style data histogram
+set style histogram errorbars gap 1 lw 1
+set style fill solid 0.6
+set key outside top center horizontal
+set bmargin 5
+plot """ + ", ".join(
+        f'$data using {2 + 3 * num}:{3 + 3 * num}:{4 + 3 * num}:xtic(1) '
+        f'title "{name}"' for num, name in enumerate(kernels))
+
+
+def numbers(**wanted):
+    """ Chooses the results of a scenario that have these values; x is ... """
+    def choose(result):
+        if all(value is ... or result.get(name) == value
+               for name, value in wanted.items()):
+            return next(result[name] for name, value in wanted.items()
+                        if value is ...)
+        return None
+    return choose
+
+
+def two_lines(place):
+    """ A label as narrow as bars are """
+    return place.replace("-", "-\\n")
+
+
+def load_of(result):
+    """ The bars of bystander """
+    if result["scenario"] != "bystander":
+        return None
+    return f"{result['load']}\\n{two_lines(result['place'])}"
+
+
+def chain_of(result):
+    """ The bars of delete """
+    if result["scenario"] != "delete":
+        return None
+    return f"{result['length']} away\\n{two_lines(result['place'])}"
+
+
+def plot(results, folder):
+    """ All plots that there are results for; returns their files """
+    child = "child-child"
+    plots = (
+        ("setup", "per namespace", lines,
+         'set title "setup: cost of a namespace with 10 devices, 2 workers"\n'
+         'set xlabel "namespaces"\nset logscale x\n'
+         'set ylabel "ms per namespace"\nset yrange [0:*]\n',
+         numbers(scenario="setup", namespaces=..., workers=2, place=child)),
+        ("setup-workers", "per namespace", lines,
+         'set title "setup: cost of a namespace, by parallel workers"\n'
+         'set xlabel "workers"\nset logscale x 2\n'
+         'set ylabel "ms per namespace"\nset yrange [0:*]\n',
+         numbers(scenario="setup", namespaces=smallest(results), workers=...,
+                 place=child)),
+        ("churn", "per cycle", lines,
+         'set title "churn: time per cycle, all freed"\n'
+         'set xlabel "workers"\nset logscale x 2\n'
+         'set ylabel "ms per cycle"\nset yrange [0:*]\n',
+         numbers(scenario="churn", workers=..., place=child)),
+        ("dismantle", "to the last free", bars,
+         'set title "dismantle: many namespaces die at once"\n'
+         'set xlabel "where the peers live"\n'
+         'set ylabel "ms to the last free"\nset yrange [0:*]\n',
+         numbers(scenario="dismantle", peers=...)),
+        ("bystander", "p99", bars,
+         'set title "bystander: address added and deleted, p99"\n'
+         'set ylabel "ms"\nset logscale y\n', load_of),
+        ("delete", "p50", bars,
+         'set title "delete: one command, devices in other namespaces, p50"\n'
+         'set ylabel "ms"\nset yrange [0:*]\n', chain_of),
+    )
+    paths = []
+    for name, metric, style, commands, choose in plots:
+        table = dict(points(results, metric, choose))
+        if not table:
+            continue
+        if style is lines:
+            table = dict(sorted(table.items()))
+        path = os.path.join(folder, f"{name}.svg")
+        gnuplot(path, commands + style(results.kernels), table, results.kernels)
+        paths.append(path)
+    return paths
+
+
+def smallest(results):
+    """ The number of namespaces that all workers' runs have """
+    return min((run["result"]["namespaces"] for run in results.runs
+                if run["result"]["scenario"] == "setup"), default=0)
+
+
+def report(folder):
+    """ Print and write all """
+    results = Results(folder)
+    if not results.runs:
+        sys.exit(f"error: no results in {folder}")
+    text = format_rows(ratio_table(results)) + "\n"
+    traced = trace_table(results)
+    if len(traced) > 1:
+        text += "\nCounted by events, in one more boot of each:\n\n" + \
+            format_rows(traced) + "\n"
+        if unseen(results):
+            text += "\nNo tracepoints for: " + ", ".join(unseen(results)) + "\n"
+    with open(os.path.join(folder, "table.md"), "w", encoding="ascii") as file:
+        file.write(text)
+    print(text, end="")
+    if not shutil.which("gnuplot"):
+        sys.exit("error: gnuplot is missing, so there are no plots: run 'make deps'")
+    paths = plot(results, folder)
+    print("\nThe plots are " + ", ".join(map(os.path.basename, paths)) +
+          f" in {folder}, the table is table.md")
+
+
+def main():
+    """ One argument """
+    if len(sys.argv) != 2 or not glob.glob(f"{sys.argv[1]}/*.json"):
+        sys.exit("error: name a folder with results: bench_report.py DIR")
+    report(sys.argv[1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,259 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Test make bench without kernels: ratios and spread, what is made of a trace,
+# and whole runs on guests that are played by a script.
+#
+# The tests are called through t(), which shellcheck does not see:
+# shellcheck disable=SC2317
+
+. "$(dirname "$0")/lib.sh"
+
+export TMP=
+TMP=$(mktemp -d "${TMPDIR:-/tmp}/small-rtnl-bench.XXXXXX")
+trap 'rm -rf "$TMP"' EXIT
+passed=0 failed=0
+
+# t NAME COMMAND...: one line of result; what the command says if it fails
+t()
+{
+	local name=$1 rc=0
+
+	shift
+	# Not after ||, where set -e would not hold
+	set +e
+	(set -e; "$@") >"$TMP/log" 2>&1
+	rc=$?
+	set -e
+	if [ "$rc" -eq 0 ]; then
+		passed=$((passed + 1))
+		echo "ok $((passed + failed)) $name"
+	else
+		failed=$((failed + 1))
+		echo "not ok $((passed + failed)) $name"
+		sed 's/^/# /' "$TMP/log"
+	fi
+}
+
+py()
+{
+	PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$TOOLS python3 -
+}
+
+ratios()
+{
+	py <<-'PY'
+	import bench_report as b
+
+	assert b.spread([2], [1]) == (2, 2, 2)
+	# Each with each: 1, 2, 3 to 1, 2
+	assert b.spread([1, 2, 3], [1, 2]) == (1.25, 0.5, 3)
+	assert b.spread([], [1]) is None
+	assert b.spread([1], []) is None
+	assert b.spread([1], [0]) is None
+
+	# Slower for sure, perhaps slower, faster
+	assert b.is_slower((1.2, 1.06, 1.3))
+	assert not b.is_slower((1.2, 1.04, 1.3))
+	assert not b.is_slower((0.8, 0.7, 0.9))
+	assert not b.is_slower(None)
+	assert not b.is_slower((1.2, 1.2, 1.2), 1)
+	PY
+}
+
+units()
+{
+	py <<-'PY'
+	import bench_report as b
+
+	for value, text in ((12, "12 ns"), (1500, "1.5 us"), (23456789, "23.5 ms"),
+	                    (4e9, "4 s"), (1234e9, "1234 s")):
+	    assert b.nice(value) == text, b.nice(value)
+
+	churn = {"scenario": "churn", "freed_ns": 1000, "cycles": 4}
+	assert list(b.metrics(churn)) == [("per cycle", 250)]
+	churn["cycles"] = 0
+	assert not list(b.metrics(churn))
+	PY
+}
+
+trace()
+{
+	py <<-'PY'
+	import importlib.util
+	import os
+
+	spec = importlib.util.spec_from_file_location(
+	    "guest", os.environ["TOOLS"] + "/bench-guest.py")
+	guest = importlib.util.module_from_spec(spec)
+	spec.loader.exec_module(guest)
+
+	# a-1 spins, then sleeps for RTNL; b-2 waits for another, and for a rwsem
+	lines = """\
+	# a comment
+	   a-1  [000] ..... 1.000000: contention_begin: 00000000000000aa (flags=SPIN|MUTEX)
+	   a-1  [000] ..... 1.100000: contention_begin: 00000000000000aa (flags=MUTEX)
+	   b 2-2  [001] ..... 1.200000: contention_begin: 00000000000000bb (flags=MUTEX)
+	   b 2-2  [001] ..... 1.300000: contention_end: 00000000000000bb (ret=0)
+	   b 2-2  [001] ..... 1.400000: contention_begin: 00000000000000cc (flags=WRITE)
+	   b 2-2  [001] ..... 1.500000: contention_end: 00000000000000cc (ret=0)
+	   a-1  [000] ..... 2.000000: contention_end: 00000000000000aa (ret=0)
+	   rcu-9  [000] d.... 2.100000: rcu_grace_period: rcu_preempt 40 start
+	   rcu-9  [000] d.... 2.200000: rcu_grace_period: rcu_preempt 40 end
+	   k-7  [000] ..... 2.300000: rcu_exp_grace_period: rcu_preempt 0x8 start
+	   k-7  [000] ..... 2.400000: rcu_barrier: rcu_preempt Begin cpu -1 remaining 0 # 1
+	   k-7  [000] ..... 2.500000: rcu_barrier: rcu_preempt Inc1 cpu -1 remaining 0 # 1
+	""".splitlines()
+	names = ["contention_begin", "contention_end", "rcu_grace_period",
+	         "rcu_exp_grace_period", "rcu_barrier"]
+	seen = guest.summarise(lines, names, 0xaa)
+	assert seen["contended_rtnl"] == {"count": 1, "ns": 10**9, "max_ns": 10**9}, seen
+	assert seen["contended_other"] == {"count": 1, "ns": 10**8, "max_ns": 10**8}, seen
+	assert (seen["gp_normal"], seen["gp_expedited"], seen["gp_barrier"]) == (1, 1, 1)
+	# No such event is not the same as never
+	assert seen["wakeups"] is None
+	assert seen["hold_rtnl"] is None and seen["gp_wait_locked"] is None
+	assert seen["gp_wait"] == {"count": 0, "ns": 0, "max_ns": 0}, seen
+
+	# b-2 waits for a grace period too, without a lock
+	lines = """\
+	   a-1  [000] ..... 1.000000: rtnl_net_lock_request: net_inum=0 net_cookie=0 caller=f+0x1/0x2
+	   a-1  [000] ..... 1.500000: rtnl_net_lock_acquired: net_inum=0 net_cookie=0 caller=f+0x1/0x2
+	   a-1  [000] ..... 1.550000: rtnl_net_lock_request: net_inum=42 net_cookie=7 caller=f+0x1/0x2
+	   a-1  [000] ..... 1.600000: rtnl_net_lock_acquired: net_inum=42 net_cookie=7 caller=f+0x1/0x2
+	   b-2  [001] ..... 1.650000: rtnl_net_lock_request: net_inum=0 net_cookie=0 caller=g+0x1/0x2
+	   b-2  [001] ..... 1.660000: rtnl_net_lock_failed: net_inum=0 net_cookie=0 err=-16 caller=g+0x1/0x2
+	   b-2  [001] ..... 1.700000: rcu_exp_grace_period: rcu_preempt 8 snap
+	   a-1  [000] ..... 1.700000: rcu_exp_grace_period: rcu_preempt 8 snap
+	   a-1  [000] ..... 1.750000: rcu_exp_grace_period: rcu_preempt 8 start
+	   a-1  [000] ..... 1.800000: rcu_exp_grace_period: rcu_preempt 8 done
+	   b-2  [001] ..... 1.900000: rcu_exp_grace_period: rcu_preempt 8 done
+	   a-1  [000] ..... 2.000000: rtnl_net_lock_release: net_inum=42 net_cookie=7 caller=f+0x1/0x2
+	   a-1  [000] ..... 3.500000: rtnl_net_lock_release: net_inum=0 net_cookie=0 caller=f+0x1/0x2
+	""".splitlines()
+	seen = guest.summarise(lines, [*guest.LOCK_EVENTS, "rcu_exp_grace_period"])
+	assert (seen["wait_rtnl"]["ns"], seen["wait_rtnl"]["count"]) == (5 * 10**8, 1)
+	assert seen["wait_netns"]["ns"] == 5 * 10**7
+	assert seen["hold_rtnl"]["ns"] == 2 * 10**9
+	assert seen["hold_netns"]["ns"] == 4 * 10**8
+	assert (seen["gp_wait"]["ns"], seen["gp_wait"]["count"]) == (3 * 10**8, 2)
+	assert (seen["gp_wait_locked"]["ns"], seen["gp_wait_locked"]["count"]) == (10**8, 1)
+	assert seen["gp_expedited"] == 1
+	assert seen["contended_rtnl"] is None
+	PY
+}
+
+# A guest that measures delete: on 'slow' twice as long, on 'dies' not to the end
+fake_tools()
+{
+	mkdir -p "$TMP/tools/small-rtnl" "$TMP/build/bench"
+	cp "$TOOLS"/bench.py "$TOOLS"/bench_report.py "$TMP/tools/small-rtnl"
+	cat >"$TMP/tools/small-rtnl/vm.sh" <<-'FAKE'
+	#!/bin/bash
+	python3 - "$KERNEL" "$BUILD/bench/plan.json" <<PY
+	import json, sys
+	kernel = sys.argv[1]
+	plan = json.load(open(sys.argv[2]))
+	print(json.dumps({"machine": {"release": "7.2", "arch": "x", "cpus": 2,
+	                              "memory_kb": 2048, "config": {}}}))
+	print("what any kernel may say")
+	ns = 2000 if kernel == "slow" else 1000
+	for num, case in enumerate(plan["cases"]):
+	    if kernel == "dies" and num == 2:
+	        sys.exit(0)
+	    if kernel == "fails" and num == 1:
+	        print(json.dumps({"key": case["key"], "error": "no such device"}))
+	        continue
+	    result = {"scenario": "delete", "length": int(case["args"][2]),
+	              "place": case["args"][-1],
+	              "latency_ns": {"p50": ns, "p99": ns, "max": ns}}
+	    print(json.dumps({"key": case["key"], "result": result}))
+	print(json.dumps({"end": True}))
+	PY
+	[ "$KERNEL" != dies ] || exit 202
+	FAKE
+	chmod 755 "$TMP/tools/small-rtnl/vm.sh"
+}
+
+bench()
+{
+	PYTHONDONTWRITEBYTECODE=1 SCENARIOS=delete REPEAT=2 MEM=256M BUILD=$TMP/build \
+		RESULTS=$TMP/results "$TMP/tools/small-rtnl/bench.py" "$@"
+}
+
+# has TEXT FILE
+has()
+{
+	grep -qF -- "$1" "$2" || {
+		echo "'$1' is not in $2:"
+		cat "$2"
+		return 1
+	}
+}
+
+whole_run()
+{
+	fake_tools
+	TRACE=0 bench run stock=fast off=slow >"$TMP/out" 2>"$TMP/err" || {
+		cat "$TMP/err"
+		return 1
+	}
+	has "2.00 [2.00-2.00] !" "$TMP/out"
+	has "off: Linux 7.2" "$TMP/out"
+	[ "$(jq '.runs | length' "$TMP/results/delete.json")" -eq 24 ]
+	[ "$(jq -r '[.runs[] | select(.repeat == 1) | .kernel] | unique | join(" ")' \
+		"$TMP/results/delete.json")" = "off stock" ]
+	has "<svg" "$TMP/results/delete.svg"
+	has "2.00 [2.00-2.00] !" "$TMP/results/table.md"
+}
+
+lost_guest()
+{
+	local rc=0
+
+	fake_tools
+	TRACE=0 bench run stock=fast off=dies >"$TMP/out" 2>"$TMP/err" || rc=$?
+	[ "$rc" -eq 1 ]
+	has "error: the guest 'off' was lost at 'delete length=1 host-host' (it died)" "$TMP/err"
+	# Six of the one, and two of the other
+	[ "$(jq '.runs | length' "$TMP/results/delete.json")" -eq 8 ]
+	has "1.00 [1.00-1.00]" "$TMP/out"
+	! grep -q Traceback "$TMP/err"
+}
+
+failed_case()
+{
+	local rc=0
+
+	fake_tools
+	TRACE=0 bench run stock=fast off=fails >"$TMP/out" 2>"$TMP/err" || rc=$?
+	[ "$rc" -eq 1 ]
+	has "error: off, delete length=1 host-child: no such device" "$TMP/err"
+	[ "$(jq '.runs | length' "$TMP/results/delete.json")" -eq 22 ]
+}
+
+# refused TEXT VARIABLE=VALUE...: one sentence
+refused()
+{
+	local text=$1 rc=0
+
+	shift
+	env "$@" "$TOOLS/bench.py" check >"$TMP/out" 2>"$TMP/err" || rc=$?
+	[ "$rc" -eq 1 ]
+	has "$text" "$TMP/err"
+	[ "$(wc -l <"$TMP/err")" -eq 1 ]
+}
+
+unset SCENARIOS REPEAT BUDGET SCALE TIMEOUT TRACE N MEM RESULTS MACHINE
+t "ratios and their spread" ratios
+t "units and metrics" units
+t "what a trace comes to" trace
+t "a whole run" whole_run
+t "a guest is lost: finished scenarios keep their results" lost_guest
+t "a scenario fails: the others go on" failed_case
+t "an unknown scenario" refused "there is no scenario 'foo'" SCENARIOS="setup foo" MEM=1G N=10
+t "too little memory for N" refused "smaller N or a larger MEM" N=5000 MEM=1G
+t "more memory than there is" refused "smaller MEM" MEM=9000G
+t "N is no number" refused "is not a number of namespaces" N=many
+t "REPEAT is no number" refused "REPEAT=0 is not" REPEAT=0
+echo "$passed passed, $failed failed, 0 skipped"
+[ "$failed" -eq 0 ]

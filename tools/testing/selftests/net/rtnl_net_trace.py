@@ -1,0 +1,230 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""
+Test the trace events rtnl_net:* against what is known to happen.
+
+      A             B             C
+   +------+      +-------+     +------+
+   |  a0--|--<>--|--b0   |     |      |
+   +------+      |   |   |     |      |
+                 |   +---|-----|--i0  |
+                 +-------+     +------+
+
+a0 and b0 are a veth pair, i0 is an ipvlan on top of b0. Deleting a0 kills b0 on
+behalf of A, and that kills i0 on behalf of B. The events have to tell just that;
+and those of the locks have to come in pairs, with one holder at a time.
+"""
+
+import contextlib
+import os
+import re
+import subprocess
+from collections import Counter
+
+from lib.py import KsftSkipEx, NetNSEnter, ip, ksft_eq, ksft_exit, ksft_gt, \
+    ksft_in, ksft_run, ksft_true
+from rtnl_net_lib import Pool, at_once
+
+TRACING = "/sys/kernel/tracing"
+ROUNDS = int(os.environ.get("ROUNDS", "20"))
+
+LINE = re.compile(r"^\s*(?P<thread>.+-\d+)\s+\[\d+\]\s+\S+\s+\d+: "
+                  r"rtnl_net_(?P<event>\w+): (?P<text>.*)$")
+FIELD = re.compile(r"(\w+)=((?:sent|at) home|\S+)")
+
+# A lock function of the kernel is not what called it
+LOCK_FUNCTIONS = re.compile(r"_*rtnl_(net_)?(try|un)?lock(_killable)?\+")
+
+
+class Trace:
+    """ All events rtnl_net, while it is entered """
+
+    def __init__(self):
+        if not os.path.isdir(f"{TRACING}/events"):
+            subprocess.run(["mount", "-t", "tracefs", "tracefs", TRACING],
+                           check=False, capture_output=True)
+        if not os.path.isdir(f"{TRACING}/events/rtnl_net"):
+            raise KsftSkipEx("no events rtnl_net: not root, no tracefs, or no "
+                             "CONFIG_NET_SMALL_RTNL")
+        self.instance = f"{TRACING}/instances/rtnl_net_trace-{os.getpid()}"
+        self.events = []
+
+    def _set(self, name, value):
+        with open(f"{self.instance}/{name}", "w", encoding="ascii") as file:
+            file.write(value)
+
+    def __enter__(self):
+        os.mkdir(self.instance)
+        self._set("buffer_size_kb", "16384")
+        # Whatever clock the machine has: the order is what counts
+        self._set("trace_clock", "counter")
+        self._set("events/rtnl_net/enable", "1")
+        return self
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        self._set("events/rtnl_net/enable", "0")
+        with open(f"{self.instance}/trace", encoding="ascii") as file:
+            matches = [match for line in file if (match := LINE.match(line))]
+        for match in matches:
+            fields = dict(FIELD.findall(match["text"]))
+            self.events.append((match["thread"], match["event"], fields))
+        lost = self._lost()
+        os.rmdir(self.instance)
+        ksft_eq(lost, 0, "events were lost")
+
+    def _lost(self):
+        lost = 0
+        for cpu in os.listdir(f"{self.instance}/per_cpu"):
+            with open(f"{self.instance}/per_cpu/{cpu}/stats",
+                      encoding="ascii") as file:
+                lost += sum(int(line.split()[-1]) for line in file
+                            if line.startswith(("overrun:", "dropped")))
+        return lost
+
+    def told(self, event, *names):
+        """ The values of these fields, for each such event """
+        return [tuple(fields[name] for name in names)
+                for _, what, fields in self.events if what == event]
+
+
+def inum(netns):
+    """ As the events have it """
+    return str(os.stat(f"/run/netns/{netns}").st_ino)
+
+
+def add_pair(netns, peer):
+    """ a0 and b0, up """
+    ip(f"link add a0 type veth peer name b0 netns {peer}", ns=netns)
+    ip("link set a0 up", ns=netns)
+    ip("link set b0 up", ns=peer)
+
+
+@contextlib.contextmanager
+def traced_deletion(chain):
+    """ The events of a deletion, with the numbers of the namespaces """
+    with Pool() as pool:
+        nets = pool.add("A", "B", "C")
+        add_pair(nets[0], nets[1])
+        if chain:
+            ip(f"link add link b0 name i0 netns {nets[2]} type ipvlan",
+               ns=nets[1])
+        with Trace() as trace:
+            ip("link del a0", ns=nets[0])
+        ksft_eq(pool.extra(), {}, "devices are left")
+        yield trace, [inum(name) for name in nets]
+
+
+def devices_of_a_chain():
+    """ Who queued what, where it drained, that it was reaped """
+    if subprocess.run(["modprobe", "-q", "ipvlan"], check=False).returncode:
+        raise KsftSkipEx("no ipvlan")
+    with traced_deletion(chain=True) as (trace, (a, b, c)):
+        queued = trace.told("queued", "dev", "kind", "from_inum", "home_inum",
+                            "how")
+        ksft_eq(sorted(queued), [("a0", "veth", a, a, "claimed"),
+                                 ("b0", "veth", a, b, "claimed"),
+                                 ("i0", "ipvlan", b, c, "pending")])
+        ksft_eq(trace.told("drained", "net_inum", "count"),
+                [(b, "1"), (c, "1")])
+        ksft_eq(sorted(trace.told("reaped", "dev", "home_inum")),
+                [("a0", a), ("b0", b), ("i0", c)])
+
+
+def locks_of_a_deletion():
+    """ One after the other: RTNL, A's mutex, B's, and nothing of C """
+    with traced_deletion(chain=False) as (trace, (a, b, c)):
+        me = next(thread for thread, event, _ in trace.events
+                  if event == "queued")
+        order = [(event, fields["net_inum"]) for thread, event, fields
+                 in trace.events if thread == me and event.startswith("lock_")]
+        # ip asks A for other things before
+        first = max(num for num, what in enumerate(order)
+                    if what == ("lock_acquired", a))
+        last = order.index(("lock_release", b))
+        # The device may be announced or linked before and after
+        ksft_eq(order[first:last + 1],
+                [("lock_acquired", a), ("lock_release", a),
+                 ("lock_request", b), ("lock_acquired", b),
+                 ("lock_release", b)])
+        ksft_eq(order[first - 3:first], [("lock_request", "0"),
+                                         ("lock_acquired", "0"),
+                                         ("lock_request", a)])
+        ksft_eq(order[last + 1], ("lock_release", "0"))
+        ksft_true(("lock_acquired", c) not in order)
+
+
+def write_sysctl(netns):
+    """ It tries RTNL, and starts again if it does not get it """
+    with NetNSEnter(netns):
+        for num in range(10 * ROUNDS):
+            with open("/proc/sys/net/ipv6/conf/all/disable_ipv6", "w",
+                      encoding="ascii") as file:
+                file.write(str(num % 2))
+    return 0
+
+
+def delete_pairs(netns, peer):
+    """ Deletions one after the other """
+    for _ in range(ROUNDS):
+        add_pair(netns, peer)
+        ip("link del a0", ns=netns)
+    return 0
+
+
+def check_locks(events):
+    """ What is odd about them; what was under way at the start is left out """
+    state, owner = {}, {}
+    after = {"lock_request": (None, "lock_release", "lock_failed"),
+             "lock_acquired": ("lock_request",),
+             "lock_failed": ("lock_request",),
+             "lock_release": ("lock_acquired",)}
+    for thread, event, fields in events:
+        if event not in after:
+            continue
+        net = fields["net_inum"]
+        was = state.get((thread, net))
+        seen = was is not None or event == "lock_request"
+        # refcount_dec_and_rtnl_lock() has no request
+        counted = event == "lock_acquired" and net == "0" and \
+            was != "lock_acquired"
+        if seen and not counted and was not in after[event]:
+            yield f"{thread}: {event} of {net} after {was}"
+        if event == "lock_acquired":
+            if net in owner:
+                yield f"{net} is of {owner[net]} and {thread}"
+            if net != "0" and owner.get("0", thread) != thread:
+                yield f"{thread}: {net} without RTNL"
+            owner[net] = thread
+        elif event == "lock_release":
+            owner.pop(net, None)
+        if LOCK_FUNCTIONS.match(fields["caller"]):
+            yield f"{event} names {fields['caller']} as its caller"
+        state[thread, net] = event
+
+
+def locks_come_in_pairs():
+    """ Request, acquired or failed, release; one holder; a caller of worth """
+    with Pool() as pool:
+        a, b, c, d, e = pool.add("A", "B", "C", "D", "E")
+        with Trace() as trace:
+            ksft_eq(at_once(lambda: delete_pairs(a, b),
+                            lambda: delete_pairs(c, d),
+                            lambda: write_sysctl(e)), [0, 0, 0])
+        ksft_eq(list(check_locks(trace.events))[:10], [])
+        count = Counter(event for _, event, _ in trace.events)
+        ksft_gt(count["lock_acquired"], 2 * ROUNDS)
+        ksft_gt(count["lock_failed"], 0)
+        callers = {caller.split("+")[0] for caller, in
+                   trace.told("lock_acquired", "caller")}
+        ksft_in("rtnl_dellink", callers)
+
+
+def main():
+    """ All cases """
+    ksft_run([devices_of_a_chain, locks_of_a_deletion, locks_come_in_pairs])
+    ksft_exit()
+
+
+if __name__ == "__main__":
+    main()
