@@ -25,32 +25,23 @@ import itertools
 import os
 import random
 import socket
-import struct
 import subprocess
 
-from lib.py import KsftNamedVariant, KsftSkipEx, NetNSEnter, ip, \
+from lib.py import KsftNamedVariant, NetNSEnter, ip, \
     ksft_disruptive, ksft_eq, ksft_exit, ksft_in, ksft_pr, ksft_run, \
     ksft_true, ksft_variants
 from rtnl_net_lib import IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, \
     IFLA_LINKINFO, IFLA_NET_NS_FD, IFLA_TARGET_NETNSID, NLM_F_CREATE, \
-    NLM_F_EXCL, NetnsFd, Pool, RTM_NEWLINK, WAIT_TIMEOUT, at_once, devices, \
-    encap_route, ifindex, strerror, udp_in_ip, while_dying
+    NLM_F_EXCL, NetnsFd, Pool, RTM_NEWLINK, WAIT_TIMEOUT, at_once, \
+    bareudp_data, devices, encap_route, ifindex, require_modules, strerror, \
+    udp_in_ip, while_dying
 
 ROUNDS = int(os.environ.get("ROUNDS", "300"))
 RACES = int(os.environ.get("RACES", "6"))
 NETNSID = {"a": 100, "b": 200, "c": 300}
 
 IFLA_LINK_NETNSID = 37
-IFLA_BAREUDP_PORT = 1
-IFLA_BAREUDP_ETHERTYPE = 2
-ETH_P_IP = 0x0800
 PORT = 6635
-
-
-def bareudp_data(port=PORT):
-    """ What Rtnl.add() has to say for a bareudp device """
-    return [(IFLA_BAREUDP_PORT, struct.pack("!H", port)),
-            (IFLA_BAREUDP_ETHERTYPE, struct.pack("!H", ETH_P_IP))]
 
 
 class Setup:
@@ -456,7 +447,7 @@ def race_newlink_and_death():
                     (IFLA_IFNAME, "bu0"), (IFLA_NET_NS_FD, fd),
                     (IFLA_LINK_NETNSID, NETNSID["a"]),
                     (IFLA_LINKINFO, [(IFLA_INFO_KIND, "bareudp"),
-                                     (IFLA_INFO_DATA, bareudp_data())])))
+                                     (IFLA_INFO_DATA, bareudp_data(PORT))])))
             outcomes.append(strerror(err))
             ksft_in(strerror(err), ["success", "EINVAL"])
             pool.wait_freed()
@@ -474,7 +465,7 @@ def _name_taken(s):
 def _port_taken(s):
     with NetnsFd(s.c) as fd:
         rtnl = s.pool.rtnl(s.a)
-        err = rtnl.add("other", "bareudp", fd, bareudp_data())
+        err = rtnl.add("other", "bareudp", fd, bareudp_data(PORT))
     ksft_eq(strerror(err), "success")
     return lambda: ip("link del other", ns=s.c)
 
@@ -649,16 +640,10 @@ def port_free():
         s.check_gone()
 
 
-def _modules():
-    subprocess.run(["modprobe", "-q", "bareudp"], check=False)
-    if not os.path.exists("/sys/module/bareudp/refcnt"):
-        raise KsftSkipEx("bareudp is not a module")
-
-
 @ksft_disruptive
 def rmmod():
     """ The module goes, and with it devices of many namespaces """
-    _modules()
+    require_modules("bareudp")
     with Pool() as pool:
         names = pool.add(*["m"] * 6)
         monitors = [pool.monitor(name) for name in names]
@@ -690,7 +675,7 @@ def rmmod():
 @ksft_disruptive
 def race_rmmod_and_death(which):
     """ The module goes while namespaces die """
-    _modules()
+    require_modules("bareudp")
     with Pool() as pool:
         for _ in range(max(RACES // 4, 1)):
             names = pool.add(*["s"] * 3, *["d"] * 3)

@@ -27,24 +27,20 @@ import itertools
 import os
 import socket
 import stat
-import struct
 import subprocess
 import tempfile
 
 from lib.py import KsftFailEx, KsftNamedVariant, KsftSkipEx, NetNSEnter, \
     cmd, ip, ksft_disruptive, ksft_eq, ksft_exit, ksft_in, ksft_pr, \
     ksft_raises, ksft_run, ksft_true, ksft_variants
-from rtnl_net_lib import NetnsFd, Pool, WAIT_TIMEOUT, at_once, busywait, \
-    devices, encap_route, ifindex, strerror, udp_in_ip, while_dying
+from rtnl_net_lib import IPVLAN_FLAGS, IPVLAN_MODES, NetnsFd, Pool, \
+    WAIT_TIMEOUT, at_once, busywait, devices, encap_route, ifindex, \
+    ipvlan_data, require_modules, strerror, udp_in_ip, while_dying
 
 RACES = int(os.environ.get("RACES", "6"))
 UPPERS = 5
 NETNSID_A = 100
 
-IFLA_IPVLAN_MODE = 1
-IFLA_IPVLAN_FLAGS = 2
-MODES = {"l2": 0, "l3": 1, "l3s": 2}
-FLAGS = {"bridge": 0, "private": 1, "vepa": 2}
 KINDS = ("ipvlan", "ipvtap")
 
 
@@ -63,13 +59,12 @@ class Flavour:
 
     def data(self):
         """ What Rtnl.add() and Rtnl.change() have to say """
-        return [(IFLA_IPVLAN_MODE, struct.pack("=H", MODES[self.mode])),
-                (IFLA_IPVLAN_FLAGS, struct.pack("=H", FLAGS[self.flag]))]
+        return ipvlan_data(self.mode, self.flag)
 
 
 # All that there are, with low a veth and a dummy in turns
 ALL = [Flavour(*words, num % 2) for num, words in
-       enumerate(itertools.product(KINDS, MODES, FLAGS))]
+       enumerate(itertools.product(KINDS, IPVLAN_MODES, IPVLAN_FLAGS))]
 SOME = [Flavour("ipvlan", "l3", "private"), Flavour("ipvtap", "l2", "bridge")]
 
 # Else nobody can make one in mode l3s
@@ -475,7 +470,7 @@ class Sender:
                 ksft_eq(socks[1].recv(100), addr.encode(), "a wrong packet")
 
 
-@ksft_variants([KsftNamedVariant(mode, mode) for mode in MODES])
+@ksft_variants([KsftNamedVariant(mode, mode) for mode in IPVLAN_MODES])
 def traffic(mode):
     """
     Packets arrive in the namespaces that live, whoever dies. In mode l3s they
@@ -977,13 +972,6 @@ def _open_many(tap):
     return 0
 
 
-def _modules():
-    for module in ("ipvlan", "ipvtap"):
-        subprocess.run(["modprobe", "-q", module], check=False)
-        if not os.path.exists(f"/sys/module/{module}/refcnt"):
-            raise KsftSkipEx(f"{module} is not a module")
-
-
 def _rmmod(module):
     return subprocess.run(["rmmod", module], check=False,
                           capture_output=True).returncode
@@ -992,10 +980,10 @@ def _rmmod(module):
 @ksft_disruptive
 def rmmod():
     """ The modules go, and with them devices of many namespaces """
-    _modules()
+    require_modules(*KINDS)
     for kind in KINDS:
         with Pool() as pool:
-            _modules()
+            require_modules(*KINDS)
             s = Setup(pool, best_mode(kind), True)
             s.add()
             if kind == "ipvtap":
@@ -1014,7 +1002,7 @@ def rmmod():
             ksft_eq(s.deleted(), told, "wrong notifications")
             ip("link del low", ns=s.a)
             s.check_gone(left)
-            _modules()
+            require_modules(*KINDS)
             s.check_free()
 
 
@@ -1022,11 +1010,11 @@ def rmmod():
 @ksft_disruptive
 def race_rmmod(kind):
     """ A module goes while what is below goes, deleted or with its netns """
-    _modules()
+    require_modules(*KINDS)
     with Pool() as pool:
         s = Setup(pool, best_mode(kind))
         for num in range(max(RACES // 2, 2)):
-            _modules()
+            require_modules(*KINDS)
             if kind == "ipvlan":
                 ksft_eq(_rmmod("ipvtap"), 0, "rmmod ipvtap")
             s.add()
@@ -1047,7 +1035,7 @@ def race_rmmod(kind):
                           if name in s.nets})
             if "a" not in s.nets:
                 s.revive("a", "u1")
-        _modules()
+        require_modules(*KINDS)
         s.check_free()
 
 

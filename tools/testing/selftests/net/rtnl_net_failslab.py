@@ -29,12 +29,12 @@ Environment: STEP, to let only every STEPth allocation fail.
 import collections
 import os
 import socket
-import struct
 import time
 
 from lib.py import KsftNamedVariant, KsftSkipEx, ksft_eq, ksft_exit, ksft_in, \
     ksft_lt, ksft_pr, ksft_run, ksft_variants
-from rtnl_net_lib import Pool, Rtnl, devices, setns, strerror
+from rtnl_net_lib import Pool, Rtnl, bareudp_data, devices, \
+    ipvlan_data, setns, strerror
 
 STEP = int(os.environ.get("STEP", "1"))
 
@@ -44,7 +44,6 @@ SETTINGS = {"ignore-gfp-wait": "N", "cache-filter": "N", "verbose": "0"}
 MAX = 5000
 
 PORT = 6635
-MODE_L2, MODE_L3 = 0, 1
 # EINVAL is what a device in sysfs without memory for its name ends in
 ERRORS = ("success", "ENOMEM", "ENOBUFS", "EINVAL")
 
@@ -127,14 +126,14 @@ class Home:
         """ From A: a tunnel with its socket there, an upper on a, or a pair """
         if not self.upper:
             return self.make_base(rtnl)
-        return rtnl.add("b", self.kind, self.nets[1], self.mode(MODE_L2),
+        return rtnl.add("b", self.kind, self.nets[1], ipvlan_data("l2"),
                         self.lower)
 
     def make_base(self, rtnl):
         """ From A: that, or what an upper can be put on """
         if self.kind == "bareudp":
             return rtnl.add("b", "bareudp", self.nets[1],
-                            [(1, struct.pack("!H", PORT)), (2, b"\x08\x00")])
+                            bareudp_data(PORT))
         other = 0 if self.upper else 1
         return rtnl.add_veth("a", self.nets[0], "bc"[self.upper],
                              self.nets[other])
@@ -149,12 +148,7 @@ class Home:
 
     def change(self, rtnl):
         """ From B """
-        return rtnl.change("b", self.kind, self.mode(MODE_L3))
-
-    @staticmethod
-    def mode(mode):
-        """ What an ipvlan wants to know """
-        return [(1, struct.pack("=H", mode))]
+        return rtnl.change("b", self.kind, ipvlan_data("l3"))
 
     def prepare(self, base, top):
         """ Bring about a state, whatever is there, and without failures """
@@ -171,7 +165,7 @@ class Home:
                 ksft_eq(strerror(self.make(home)), "success")
             elif top and self.upper:
                 ksft_eq(strerror(away.change("b", self.kind,
-                                             self.mode(MODE_L2))), "success")
+                                             ipvlan_data("l2"))), "success")
             if not top and "b" in have[1]:
                 ksft_eq(strerror(self.delete(away)), "success")
         return self.devices()

@@ -20,7 +20,7 @@ import struct
 import subprocess
 import time
 
-from lib.py import NetNSEnter
+from lib.py import KsftSkipEx, NetNSEnter
 
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
@@ -49,6 +49,14 @@ IFLA_TARGET_NETNSID = 46
 IFLA_INFO_KIND = 1
 IFLA_INFO_DATA = 2
 VETH_INFO_PEER = 1
+IFLA_BAREUDP_PORT = 1
+IFLA_BAREUDP_ETHERTYPE = 2
+IFLA_IPVLAN_MODE = 1
+IFLA_IPVLAN_FLAGS = 2
+
+ETH_P_IP = 0x0800
+IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
+IPVLAN_FLAGS = {"bridge": 0, "private": 1, "vepa": 2}
 
 # Only so that a test that hangs ends with a verdict
 WAIT_TIMEOUT = int(os.environ.get("WAIT_TIMEOUT", "120"))
@@ -355,6 +363,18 @@ def _ifinfomsg(index=0, up=0, change=0):
     return struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, up, up | change)
 
 
+def bareudp_data(port):
+    """ What Rtnl.add() has to say for a bareudp device """
+    return [(IFLA_BAREUDP_PORT, struct.pack("!H", port)),
+            (IFLA_BAREUDP_ETHERTYPE, struct.pack("!H", ETH_P_IP))]
+
+
+def ipvlan_data(mode, flag="bridge"):
+    """ What Rtnl.add() and Rtnl.change() have to say for ipvlan and ipvtap """
+    return [(IFLA_IPVLAN_MODE, struct.pack("=H", IPVLAN_MODES[mode])),
+            (IFLA_IPVLAN_FLAGS, struct.pack("=H", IPVLAN_FLAGS[flag]))]
+
+
 class Rtnl:
     """
     A netlink socket. Each method returns 0, or the error number.
@@ -510,6 +530,14 @@ def udp_in_ip(source, dest, port, data):
         check = (check & 0xffff) + (check >> 16)
     words[5] = check ^ 0xffff
     return struct.pack("!14H", *words, port, port, size, 0) + data
+
+
+def require_modules(*names):
+    """ Skip a test that unloads these if one is not there or built in """
+    for name in names:
+        subprocess.run(["modprobe", "-q", name], check=False)
+        if not os.path.exists(f"/sys/module/{name}/refcnt"):
+            raise KsftSkipEx(f"{name} is not a module")
 
 
 class NetnsFd:

@@ -44,7 +44,8 @@ import time
 import traceback
 
 from lib.py import ksft_eq, ksft_exit, ksft_in, ksft_pr, ksft_run
-from rtnl_net_lib import Pool, Rtnl, devices, setns, strerror
+from rtnl_net_lib import IPVLAN_FLAGS, IPVLAN_MODES, Pool, Rtnl, \
+    bareudp_data, devices, ipvlan_data, setns, strerror
 
 WORKERS = int(os.environ.get("WORKERS", "4"))
 ROUNDS = int(os.environ.get("ROUNDS", "150"))
@@ -59,10 +60,8 @@ KILL = 0.03
 OPS = (("move", 0.25), ("up", 0.12), ("down", 0.04), ("address", 0.12),
        ("mode", 0.10), ("tap", 0.06))
 
-# IFLA_IPVLAN_MODE and IFLA_IPVLAN_FLAGS: private, vepa
 IPVLANS = ("ipvlan", "ipvtap")
-MODES = {"l2": 0, "l3": 1, "l3s": 2}
-FLAGS = (0, 1, 2)
+FLAGS = list(IPVLAN_FLAGS)
 ENOTSUPP = 524
 
 # To add a kind: on top of the pair "a" and "b", each device in turn by its kind
@@ -83,11 +82,6 @@ KIND_TABLE = {
 }
 KINDS = (os.environ.get("KINDS") or
          " ".join(KIND_TABLE)).replace(",", " ").split()
-
-
-def ipvlan_data(mode, flags):
-    """ What ipvlan and ipvtap want to know """
-    return [(1, struct.pack("=H", mode)), (2, struct.pack("=H", flags))]
 
 
 def netns_objects():
@@ -255,8 +249,7 @@ class Object:
         with hold.rtnl(numbers[2]) as rtnl:
             if self.tunnel:
                 check(rtnl.add(self.name("a"), "bareudp", hold.fd(place["a"]),
-                               [(1, struct.pack("=H", self.port())),
-                                (2, b"\x08\x00")]),
+                               bareudp_data(self.port())),
                       f"make {self.name('a')} in {place['a']}")
                 del place["b"]
                 self.socket = (numbers[2], hold.age(numbers[2]))
@@ -270,8 +263,8 @@ class Object:
             self.make_upper(hold, part, numbers)
 
     def port(self):
-        """ Of the tunnel, in network byte order: nobody else's, ever """
-        return socket.htons(1024 + (self.num * 1000 + self.life) % 64000)
+        """ Of the tunnel: nobody else's, ever """
+        return 1024 + (self.num * 1000 + self.life) % 64000
 
     def make_upper(self, hold, part, numbers):
         """ One of the uppers that are not there """
@@ -438,13 +431,13 @@ def ipvlan_modes(pool):
         with setns(file.fileno()):
             index = socket.if_nametoindex("a")
         err = rtnl.add("u", "ipvlan", file.fileno(),
-                       ipvlan_data(MODES["l3s"], 0), index)
+                       ipvlan_data("l3s"), index)
     pool.kill(netns)
     if err != ENOTSUPP:
         check(err, "make an ipvlan")
-        return list(MODES.values())
+        return list(IPVLAN_MODES)
     ksft_pr("stress: this kernel has no mode l3s (CONFIG_IPVLAN_L3S)")
-    return [mode for name, mode in MODES.items() if name != "l3s"]
+    return [mode for mode in IPVLAN_MODES if mode != "l3s"]
 
 
 def work(slots, worker, modes, results):

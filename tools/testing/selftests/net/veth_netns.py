@@ -24,9 +24,10 @@ import os
 import random
 import subprocess
 
-from lib.py import KsftNamedVariant, KsftSkipEx, ip, ksft_disruptive, \
+from lib.py import KsftNamedVariant, ip, ksft_disruptive, \
     ksft_eq, ksft_exit, ksft_in, ksft_pr, ksft_run, ksft_true, ksft_variants
-from rtnl_net_lib import NetnsFd, Pool, Rtnl, at_once, devices, strerror
+from rtnl_net_lib import NetnsFd, Pool, Rtnl, at_once, devices, \
+    require_modules, strerror
 
 ROUNDS = int(os.environ.get("ROUNDS", "1000"))
 RACES = int(os.environ.get("RACES", "20"))
@@ -232,9 +233,7 @@ def netns_death_and_delete():
 @ksft_disruptive
 def rmmod():
     """ The module goes, and with it pairs between many namespaces """
-    subprocess.run(["modprobe", "-q", "veth"], check=False)
-    if not os.path.exists("/sys/module/veth/refcnt"):
-        raise KsftSkipEx("veth is not a module")
+    require_modules("veth")
     with Pool() as pool:
         names = pool.add(*["m"] * 8)
         monitors = [pool.monitor(name) for name in names]
