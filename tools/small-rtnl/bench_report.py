@@ -12,6 +12,7 @@ printed, with the smallest and the largest as its spread. "!" marks what is
 above 1.05 throughout the spread.
 """
 
+import collections
 import glob
 import json
 import os
@@ -87,6 +88,7 @@ class Results:
         self.runs = []
         self.kernels = []
         self.machines = {}
+        self.host = {}
         for scenario in SCENARIOS:
             path = os.path.join(folder, f"{scenario}.json")
             if not os.path.exists(path):
@@ -95,6 +97,7 @@ class Results:
                 data = json.load(file)
             self.runs += data["runs"]
             self.machines.update(data["machines"])
+            self.host = data["host"]
             self.kernels += [name for name in data["kernels"]
                              if name not in self.kernels]
 
@@ -117,6 +120,22 @@ class Results:
                 table.setdefault(run["key"], {})[run["kernel"]] = \
                     run["result"].get("trace")
         return table
+
+
+def description(results):
+    """ What it was measured on, as Markdown """
+    host = results.host
+    guests = {"um": "User-mode Linux", "qemu": "QEMU"}
+    yield f"* Host: {host['cpu']}, {host['cpus']} CPUs, load {host['load']:.1f} before"
+    yield f"* Guests: {guests[host['guests']]}" + \
+        (f", `{host['arguments']}`" if host["arguments"] else "")
+    for name, machine in results.machines.items():
+        config = " ".join(f"{key.removeprefix('CONFIG_')}={value}"
+                          for key, value in sorted(machine["config"].items()))
+        yield (f"* {name}: Linux {machine['release']} {machine['arch']}, "
+               f"{machine['cpus']} CPUs, {machine['memory_kb'] // 1024} MB, {config}")
+    yield ("* Ratios: median of each boot with each boot, and [smallest-largest]; "
+           "above 1 is slower; ! is above 1.05 throughout")
 
 
 def format_rows(rows):
@@ -285,10 +304,10 @@ def plot(results, folder):
          'set ylabel "ms per namespace"\nset yrange [0:*]\n',
          numbers(scenario="setup", namespaces=..., workers=2, place=child)),
         ("setup-workers", "per namespace", lines,
-         'set title "setup: cost of a namespace, by parallel workers"\n'
+         f'set title "setup: cost of each of {most_measured(results)} namespaces"\n'
          'set xlabel "workers"\nset logscale x 2\n'
          'set ylabel "ms per namespace"\nset yrange [0:*]\n',
-         numbers(scenario="setup", namespaces=smallest(results), workers=...,
+         numbers(scenario="setup", namespaces=most_measured(results), workers=...,
                  place=child)),
         ("churn", "per cycle", lines,
          'set title "churn: time per cycle, all freed"\n'
@@ -320,10 +339,13 @@ def plot(results, folder):
     return paths
 
 
-def smallest(results):
-    """ The number of namespaces that all workers' runs have """
-    return min((run["result"]["namespaces"] for run in results.runs
-                if run["result"]["scenario"] == "setup"), default=0)
+def most_measured(results):
+    """ The number of namespaces of setup that there is most to say of """
+    count = collections.Counter(
+        run["result"]["namespaces"] for run in results.runs
+        if run["result"]["scenario"] == "setup" and not run["traced"] and
+        run["result"]["place"] == "child-child")
+    return max(count, key=lambda size: (count[size], size), default=0)
 
 
 def report(folder):
@@ -331,7 +353,8 @@ def report(folder):
     results = Results(folder)
     if not results.runs:
         sys.exit(f"error: no results in {folder}")
-    text = format_rows(ratio_table(results)) + "\n"
+    text = "\n".join(description(results)) + "\n\n"
+    text += format_rows(ratio_table(results)) + "\n"
     traced = trace_table(results)
     if len(traced) > 1:
         text += "\nCounted by events, in one more boot of each:\n\n" + \

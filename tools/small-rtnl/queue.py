@@ -43,7 +43,7 @@ FOLDER = r'[0-9][0-9]-[A-Za-z0-9][A-Za-z0-9._-]*'
 TRAILER = re.compile(rf'^(Patch-file: ({FOLDER})/(\S+\.patch)'
                      rf'|Series: ({FOLDER}))[ \t]*$\n?', re.M)
 # Ours and never the kernel's
-OWN = ('patches/', 'build/', 'tools/small-rtnl/', '.ci/', '.git')
+OWN = ('patches/', 'build/', 'bench/', 'tools/small-rtnl/', '.ci/', '.git')
 IDENTITY = ('small-rtnl', 'small-rtnl@localhost')
 # Fixed dates and identity: the same queue gives the same commits
 EPOCH = 1767225600

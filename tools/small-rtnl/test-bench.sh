@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Test make bench without kernels: ratios and spread, what is made of a trace,
-# and whole runs on guests that are played by a script.
+# Test make bench: ratios and spread, what is made of a trace, and whole runs on
+# guests that are played by a script; at last, on the kernel that the other tests
+# boot, whose times mean nothing.
 #
 # The tests are called through t(), which shellcheck does not see:
 # shellcheck disable=SC2317
@@ -198,7 +199,7 @@ whole_run()
 		return 1
 	}
 	has "2.00 [2.00-2.00] !" "$TMP/out"
-	has "off: Linux 7.2" "$TMP/out"
+	has "off: Linux 7.2 x, 2 CPUs" "$TMP/out"
 	[ "$(jq '.runs | length' "$TMP/results/delete.json")" -eq 24 ]
 	[ "$(jq -r '[.runs[] | select(.repeat == 1) | .kernel] | unique | join(" ")' \
 		"$TMP/results/delete.json")" = "off stock" ]
@@ -243,7 +244,39 @@ refused()
 	[ "$(wc -l <"$TMP/err")" -eq 1 ]
 }
 
-unset SCENARIOS REPEAT BUDGET SCALE TIMEOUT TRACE N MEM RESULTS MACHINE
+# count FILTER NUMBER: what jq finds in all results
+count()
+{
+	local have
+
+	have=$(jq -s "[.[].runs[] | $1] | length" "$TMP"/real/*.json)
+	[ "$have" -ge "$2" ] || {
+		echo "$have results and not $2 have: $1"
+		return 1
+	}
+}
+
+real_guest()
+{
+	local file
+
+	KERNELS=debug MACHINE=qemu MEM=2G N=4 SCALE=2 REPEAT=1 RESULTS=$TMP/real \
+		"$TOOLS/bench.sh" >"$TMP/out" 2>"$TMP/err" || {
+		cat "$TMP/err"
+		return 1
+	}
+	count "select(.traced | not)" 25
+	# All that the trace events are for has been seen
+	for file in wait_rtnl wait_netns hold_rtnl hold_netns gp_wait_locked; do
+		count "select(.traced and .result.trace.$file.count > 0)" 10
+	done
+	for file in setup churn dismantle bystander delete; do
+		has "<svg" "$TMP/real/$file.svg"
+		has "| $file " "$TMP/real/table.md"
+	done
+}
+
+unset KERNELS SCENARIOS REPEAT BUDGET SCALE TIMEOUT TRACE N MEM RESULTS MACHINE
 t "ratios and their spread" ratios
 t "units and metrics" units
 t "what a trace comes to" trace
@@ -255,5 +288,6 @@ t "too little memory for N" refused "smaller N or a larger MEM" N=5000 MEM=1G
 t "more memory than there is" refused "smaller MEM" MEM=9000G
 t "N is no number" refused "is not a number of namespaces" N=many
 t "REPEAT is no number" refused "REPEAT=0 is not" REPEAT=0
+t "a real kernel" real_guest
 echo "$passed passed, $failed failed, 0 skipped"
 [ "$failed" -eq 0 ]

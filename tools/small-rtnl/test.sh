@@ -11,8 +11,8 @@
 
 # What builds least comes first. Only by name, as they take long: stress_long and
 # stress_kcsan.
-ALL_TESTS=(check kunit_qemu stress vm_harness selftests grace_periods regress
-	stress_kasan kunit_um selftests_off off)
+ALL_TESTS=(check kunit_qemu stress vm_harness bench selftests grace_periods
+	regress stress_kasan kunit_um selftests_off off)
 
 # guest_selftests KERNEL CONFIG TEST...: a boot that runs some of our selftests
 guest_selftests()
@@ -47,6 +47,12 @@ test_check()
 test_vm_harness()
 {
 	"$TOOLS/test-vm.sh"
+}
+
+# That it measures; 'make bench' says what
+test_bench()
+{
+	"$TOOLS/test-bench.sh"
 }
 
 test_kunit_um()

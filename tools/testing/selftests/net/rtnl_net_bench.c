@@ -631,7 +631,7 @@ static void prepare(void)
 	if (opt.init) {
 		set_limit(1);
 		for (i = 0; !ns_unshare(); i++) {
-			if (i == 3000)
+			if (i == 30000)
 				die("this user has other network namespaces: run it without -i");
 			sleep_us(10000);
 		}
