@@ -116,16 +116,19 @@ TRACE_EVENT(rtnl_net_queued,
 );
 
 TRACE_EVENT(rtnl_net_drained,
-	    TP_PROTO(const struct net *net, unsigned int count),
-	    TP_ARGS(net, count),
+	    TP_PROTO(const struct net *net, unsigned int count, u64 wait_ns),
+	    TP_ARGS(net, count, wait_ns),
 	    TP_STRUCT__entry(__field(u64, net_cookie)
+			     __field(u64, wait_ns)
 			     __field(unsigned int, net_inum)
 			     __field(unsigned int, count)),
 	    TP_fast_assign(__entry->net_cookie = net->net_cookie;
+			   __entry->wait_ns = wait_ns;
 			   __entry->net_inum = net->ns.inum;
 			   __entry->count = count;),
-	    TP_printk("net_inum=%u net_cookie=%llu count=%u",
-		      __entry->net_inum, __entry->net_cookie, __entry->count)
+	    TP_printk("net_inum=%u net_cookie=%llu count=%u wait_ns=%llu",
+		      __entry->net_inum, __entry->net_cookie, __entry->count,
+		      __entry->wait_ns)
 );
 
 TRACE_EVENT(rtnl_net_reaped,

@@ -20,13 +20,16 @@ import contextlib
 import os
 import re
 import subprocess
+import time
 from collections import Counter
 
-from lib.py import KsftSkipEx, NetNSEnter, ip, ksft_eq, ksft_exit, ksft_gt, \
-    ksft_in, ksft_run, ksft_true
+from lib.py import KsftSkipEx, NetNSEnter, ip, ksft_eq, ksft_exit, ksft_ge, \
+    ksft_gt, ksft_in, ksft_run, ksft_true
 from rtnl_net_lib import Pool, at_once
 
 TRACING = "/sys/kernel/tracing"
+# ns, with HZ=100
+TICK = 10 * 1000 * 1000
 ROUNDS = int(os.environ.get("ROUNDS", "20"))
 
 LINE = re.compile(r"^\s*(?P<thread>.+-\d+)\s+\[\d+\]\s+\S+\s+\d+: "
@@ -49,6 +52,7 @@ class Trace:
                              "CONFIG_NET_SMALL_RTNL")
         self.instance = f"{TRACING}/instances/rtnl_net_trace-{os.getpid()}"
         self.events = []
+        self.took = 0
 
     def _set(self, name, value):
         with open(f"{self.instance}/{name}", "w", encoding="ascii") as file:
@@ -110,7 +114,9 @@ def traced_deletion(chain):
             ip(f"link add link b0 name i0 netns {nets[2]} type ipvlan",
                ns=nets[1])
         with Trace() as trace:
+            begin = time.monotonic_ns()
             ip("link del a0", ns=nets[0])
+            trace.took = time.monotonic_ns() - begin
         ksft_eq(pool.extra(), {}, "devices are left")
         yield trace, [inum(name) for name in nets]
 
@@ -125,6 +131,9 @@ def devices_of_a_chain():
                                  ("i0", "ipvlan", b, c, "pending")])
         ksft_eq(trace.told("drained", "net_inum", "count"),
                 [(b, "1"), (c, "1")])
+        # What was pending was so during the command, give or take a tick
+        for wait, in trace.told("drained", "wait_ns"):
+            ksft_ge(trace.took + TICK, int(wait))
         ksft_eq(sorted(trace.told("reaped", "dev", "home_inum")),
                 [("a0", a), ("b0", b), ("i0", c)])
 
