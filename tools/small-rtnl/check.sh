@@ -7,6 +7,8 @@
 # shellcheck disable=SC2317
 
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=tap.sh
+. "$TOOLS/tap.sh"
 
 TMP=$(mktemp -d)
 trap 'rm -rf "$TMP"' EXIT
@@ -15,34 +17,15 @@ export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
 export GIT_COMMITTER_NAME=Check GIT_COMMITTER_EMAIL=check@localhost
 # kernel-doc must leave no traces in build/linux
 export PYTHONDONTWRITEBYTECODE=1
-passed=0 failed=0 skipped=0
 
 # check NAME COMMAND...: one line of result; what the command says if it fails
 check()
 {
-	local name=$1
+	local name=$1 rc=0
 
 	shift
-	if "$@" >"$TMP/log" 2>&1 </dev/null; then
-		passed=$((passed + 1))
-		echo "ok $((passed + failed + skipped)) $name"
-	else
-		failed=$((failed + 1))
-		echo "not ok $((passed + failed + skipped)) $name"
-		sed 's/^/# /' "$TMP/log"
-	fi
-}
-
-skip()
-{
-	skipped=$((skipped + 1))
-	echo "ok $((passed + failed + skipped)) $1 # SKIP $2"
-}
-
-finish()
-{
-	echo "$passed passed, $failed failed, $skipped skipped"
-	exit $((failed > 0))
+	"$@" >"$TMP/log" 2>&1 </dev/null || rc=$?
+	result "$rc" "$name" "$TMP/log"
 }
 
 in_linux()

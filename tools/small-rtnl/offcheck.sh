@@ -7,6 +7,8 @@
 # on the linked kernel.
 
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=tap.sh
+. "$TOOLS/tap.sh"
 
 listed=$TOOLS/off-differences
 struct_of=(net:vmlinux net_device:vmlinux veth_priv:drivers/net/veth.ko
@@ -25,21 +27,6 @@ stock=${stock%/arch/*}
 patched=${patched%/arch/*}
 work=$(mktemp -d "${TMPDIR:-/tmp}/small-rtnl-off.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-count=0
-failed=0
-
-# result STATUS NAME: with what $work/out holds if it failed
-result()
-{
-	count=$((count + 1))
-	if [ "$1" -eq 0 ]; then
-		echo "ok $count $2"
-	else
-		echo "not ok $count $2"
-		sed 's/^/# /' "$work/out"
-		failed=1
-	fi
-}
 
 # Members, offsets and size of a structure
 layout()
@@ -63,7 +50,7 @@ for struct in "${struct_of[@]}" "${size_of[@]}"; do
 	rc=0
 	diff -U 0 "$work/a" "$work/b" >"$work/out" || rc=1
 	[ -n "$size" ] || { echo "pahole finds no struct $struct in $file" >>"$work/out"; rc=1; }
-	result "$rc" "struct $struct: the same $kept, $size bytes"
+	result "$rc" "struct $struct: the same $kept, $size bytes" "$work/out"
 done
 
 say "comparing objects"
@@ -98,7 +85,7 @@ END {
 			flag("explained, but there is no such difference: " key " " want[key])
 	exit bad
 }' "$listed" "$work/found" >"$work/out" && rc=0 || rc=1
-result "$rc" "each function that differs is explained in off-differences"
+result "$rc" "each function that differs is explained in off-differences" "$work/out"
 awk '{ print "# " $0 }' "$work/found"
 
 # By size only, but nothing of the build escapes it
@@ -106,6 +93,6 @@ python3 "$patched/../scripts/bloat-o-meter" "$stock/vmlinux" "$patched/vmlinux" 
 awk 'FILENAME == ARGV[1] { found[$2] = 1; next }
 	NF == 4 && $4 ~ /^[-+][0-9]+$/ && !($1 in found) { print $0; bad = 1 }
 	END { exit bad }' "$work/found" "$work/bloat" >"$work/out" && rc=0 || rc=1
-result "$rc" "bloat-o-meter finds nothing else in vmlinux"
+result "$rc" "bloat-o-meter finds nothing else in vmlinux" "$work/out"
 sed 's/^/# /' "$work/bloat"
-exit "$failed"
+exit $((failed > 0))

@@ -8,11 +8,12 @@
 # shellcheck disable=SC2317
 
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=tap.sh
+. "$TOOLS/tap.sh"
 
 export TMP=
 TMP=$(mktemp -d "${TMPDIR:-/tmp}/small-rtnl-bench.XXXXXX")
 trap 'rm -rf "$TMP"' EXIT
-passed=0 failed=0
 
 # t NAME COMMAND...: one line of result; what the command says if it fails
 t()
@@ -25,14 +26,7 @@ t()
 	(set -e; "$@") >"$TMP/log" 2>&1
 	rc=$?
 	set -e
-	if [ "$rc" -eq 0 ]; then
-		passed=$((passed + 1))
-		echo "ok $((passed + failed)) $name"
-	else
-		failed=$((failed + 1))
-		echo "not ok $((passed + failed)) $name"
-		sed 's/^/# /' "$TMP/log"
-	fi
+	result "$rc" "$name" "$TMP/log"
 }
 
 py()
@@ -289,5 +283,4 @@ t "more memory than there is" refused "smaller MEM" MEM=9000G
 t "N is no number" refused "is not a number of namespaces" N=many
 t "REPEAT is no number" refused "REPEAT=0 is not" REPEAT=0
 t "a real kernel" real_guest
-echo "$passed passed, $failed failed, 0 skipped"
-[ "$failed" -eq 0 ]
+finish

@@ -6,6 +6,8 @@
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=status.sh
 . "$TOOLS/status.sh"
+# shellcheck source=tap.sh
+. "$TOOLS/tap.sh"
 
 export CONFIG=debug
 KERNEL=${KERNEL:-patched}
@@ -18,20 +20,6 @@ export KERNEL
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/small-rtnl-test.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-count=0
-failed=0
-
-result()
-{
-	count=$((count + 1))
-	if [ "$1" -eq 0 ]; then
-		echo "ok $count $2"
-		return
-	fi
-	echo "not ok $count $2"
-	sed 's/^/# /' "$work/err"
-	failed=$((failed + 1))
-}
 
 # guest NAME WANTED-STATUS: run standard input as the guest's script; its output
 # is left in $work/out
@@ -43,7 +31,7 @@ guest()
 	SCRIPT=$work/script LOG=$work/console "$TOOLS/vm.sh" \
 		>"$work/out" 2>"$work/err" || status=$?
 	[ "$status" -eq "$2" ] || echo "status $status, wanted $2" >>"$work/err"
-	result $((status != $2)) "$1"
+	result $((status != $2)) "$1" "$work/err"
 }
 
 # has NAME FILE PATTERN
@@ -52,7 +40,7 @@ has()
 	local rc=0
 
 	grep -qE "$3" "$2" || rc=1
-	result "$rc" "$1"
+	result "$rc" "$1" "$work/err"
 }
 
 echo "KTAP version 1"
@@ -71,7 +59,7 @@ guest "a binary output" 0 <<EOF
 cat $work/random
 EOF
 cmp -s "$work/random" "$work/out" && same=0 || same=1
-result "$same" "it is unadulterated"
+result "$same" "it is unadulterated" "$work/err"
 
 GUEST_ENV="A=1 B=x" SMP=1 guest "environment and number of CPUs" 0 <<'EOF'
 echo "standard error" >/dev/stderr
@@ -83,7 +71,7 @@ guest "the guest cannot write to the host" 0 <<EOF
 echo changed >$work/random && grep -q changed $work/random
 EOF
 grep -q changed "$work/random" && rc=1 || rc=0
-result "$rc" "the host's file is as before"
+result "$rc" "the host's file is as before" "$work/err"
 
 guest "a module and two namespaces, cleaned up" 0 <<'EOF'
 set -e
@@ -157,8 +145,8 @@ KERNEL=$work/image guest "an image that is no kernel" "$ST_DEAD" <<<true
 # shellcheck disable=SC2016
 printf 'echo sum $((40 + 2))\nexit 7\n' |
 	LOG=$work/console TIMEOUT=120 "$TOOLS/vm.sh" >"$work/out" 2>"$work/err" && rc=0 || rc=$?
-result $((rc != 7)) "an interactive shell"
+result $((rc != 7)) "an interactive shell" "$work/err"
 has "it answers" "$work/out" 'sum 42'
 
-echo "1..$count"
+echo "1..$((passed + failed))"
 [ "$failed" -eq 0 ]
