@@ -160,7 +160,7 @@ fake_tools()
 	        continue
 	    result = {"scenario": "delete", "length": int(case["args"][2]),
 	              "place": case["args"][-1],
-	              "latency_ns": {"p50": ns, "p99": ns, "max": ns}}
+	              "latency_ns": {"samples": 100, "p50": ns, "p99": ns, "max": ns}}
 	    print(json.dumps({"key": case["key"], "result": result}))
 	print(json.dumps({"end": True}))
 	PY
