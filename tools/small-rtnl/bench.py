@@ -25,8 +25,6 @@ WORKERS = (1, 2, 4, 8, 16)
 DEVICES = 10
 # More namespaces than that are measured once
 OFTEN = 500
-# vm.sh's
-ST_LOG, ST_LEAK, ST_DEAD, ST_TIME = 200, 201, 202, 203
 # User-mode Linux has no interrupt for irq_work, so that irq_work_sync() waits
 # for a grace period. Whoever frees a rhashtable calls that, so the death of a
 # namespace has two more waits, of 20 ms each at its HZ, than on a PC.
@@ -34,6 +32,10 @@ UML_ARGS = "rcupdate.rcu_expedited=1"
 
 TOOLS = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(TOOLS))
+
+with open(f"{TOOLS}/status.sh", encoding="ascii") as status_sh:
+    STATUS = {name: int(value) for name, value in
+              re.findall(r"^(ST_\w+)=(\d+)", status_sh.read(), re.M)}
 
 Case = collections.namedtuple("Case", "scenario key args")
 
@@ -136,16 +138,15 @@ def case(scenario, name, **options):
     return Case(scenario, f"{scenario} {name}", args)
 
 
-def setup(opt, size, workers, place):
+def setup(size, workers, place):
     """ One size of setup """
-    del opt
     return case("setup", f"N={size} W={workers} {place}", n=size, w=workers,
                 D=DEVICES, p=place)
 
 
-def setups(opt, size):
+def setups(size):
     """ One size of setup by any number of workers """
-    return (setup(opt, size, workers, PLACES[0]) for workers in WORKERS
+    return (setup(size, workers, PLACES[0]) for workers in WORKERS
             if workers <= size)
 
 
@@ -183,8 +184,8 @@ def regular_cases(opt):
     small = opt.sizes[0]
     for size in opt.sizes:
         if size <= OFTEN:
-            yield from setups(opt, size)
-    yield from (setup(opt, small, 1, place) for place in PLACES[1:])
+            yield from setups(size)
+    yield from (setup(small, 1, place) for place in PLACES[1:])
     yield from (churn(opt, workers, PLACES[0]) for workers in WORKERS)
     yield from (churn(opt, 1, place) for place in PLACES[1:])
     yield from (dismantle(opt, peers) for peers in ("host", "one", "each"))
@@ -201,13 +202,13 @@ def once_cases(opt):
     """ What is measured once, if there is time """
     for size in opt.sizes:
         if size > OFTEN:
-            yield from setups(opt, size)
+            yield from setups(size)
 
 
 def traced_cases(opt):
     """ What is measured once more, with events on """
     for place in PLACES:
-        yield setup(opt, max(1, min(opt.sizes[0], 50)), 1, place)
+        yield setup(min(opt.sizes[0], 50), 1, place)
         yield churn(opt, 4, place)
         yield delete(opt, 1, place)
     yield from (dismantle(opt, peers) for peers in ("host", "one", "each"))
@@ -328,16 +329,17 @@ class Bench:
             self._save(scenario)
 
     def _judge(self, kernel, status, ended, missing, log):
-        why = {ST_DEAD: "it died", ST_TIME: f"{self.opt.timeout} s were over"}
+        why = {STATUS["ST_DEAD"]: "it died",
+               STATUS["ST_TIME"]: f"{self.opt.timeout} s were over"}
         if status in why or not ended:
             next_key = next(iter(missing), "the end")
             raise Error(f"the guest '{kernel}' was lost at '{next_key}' "
                         f"({why.get(status, f'vm.sh said {status}')}); what was "
                         f"measured before is in {self.opt.results}, its log is "
                         f"{log}-console.log")
-        if status in (ST_LOG, ST_LEAK):
+        if status in (STATUS["ST_LOG"], STATUS["ST_LEAK"]):
             self.bad.append(f"{kernel}: " + (
-                "the kernel log holds a report" if status == ST_LOG else
+                "the kernel log holds a report" if status == STATUS["ST_LOG"] else
                 "the guest ended with devices or namespaces left") +
                 f", see {log}.log")
             say(self.bad[-1])

@@ -196,9 +196,9 @@ def trace_table(results):
     return rows
 
 
-def unseen(results):
+def unseen(rows):
     """ What of that no kernel had the events for """
-    seen = {row[1] for row in trace_table(results)}
+    seen = {row[1] for row in rows}
     return [text for _, text in TRACED if text not in seen]
 
 
@@ -306,6 +306,7 @@ def chain_of(result):
 def plot(results, folder):
     """ All plots that there are results for; returns their files """
     child = "child-child"
+    most = most_measured(results)
     plots = (
         ("setup", "per namespace", lines,
          'set title "setup: cost of a namespace with 10 devices, 2 workers"\n'
@@ -313,10 +314,10 @@ def plot(results, folder):
          'set ylabel "ms per namespace"\nset yrange [0:*]\n',
          numbers(scenario="setup", namespaces=..., workers=2, place=child)),
         ("setup-workers", "per namespace", lines,
-         f'set title "setup: cost of each of {most_measured(results)} namespaces"\n'
+         f'set title "setup: cost of each of {most} namespaces"\n'
          'set xlabel "workers"\nset logscale x 2\n'
          'set ylabel "ms per namespace"\nset yrange [0:*]\n',
-         numbers(scenario="setup", namespaces=most_measured(results), workers=...,
+         numbers(scenario="setup", namespaces=most, workers=...,
                  place=child)),
         ("churn", "per cycle", lines,
          'set title "churn: time per cycle, all freed"\n'
@@ -337,7 +338,7 @@ def plot(results, folder):
     )
     paths = []
     for name, metric, style, commands, choose in plots:
-        table = dict(points(results, metric, choose))
+        table = points(results, metric, choose)
         if not table:
             continue
         if style is lines:
@@ -368,9 +369,10 @@ def report(folder):
     if len(traced) > 1:
         text = "Counted by events, in one more boot of each kernel:\n\n" + \
             format_rows(traced) + "\n"
-        if unseen(results):
+        missing = unseen(traced)
+        if missing:
             text += "\nNo tracepoints for, or never: " + \
-                ", ".join(unseen(results)) + "\n"
+                ", ".join(missing) + "\n"
         write(folder, "events.md", text)
     if not shutil.which("gnuplot"):
         sys.exit("error: gnuplot is missing, so there are no plots: run 'make deps'")
