@@ -52,6 +52,7 @@ static struct {
 
 /* Dying netns whose mutexes were held together, at most, by who unregistered */
 static int test_dying_together;
+static int test_died_away;		/* without the home's mutex */
 static struct net *test_net[TEST_NETS];
 
 static void test_uninit(struct net_device *dev)
@@ -67,6 +68,7 @@ static void test_uninit(struct net_device *dev)
 		n += test_net[i] && test_net[i]->is_dying &&
 		     mutex_is_locked(&test_net[i]->rtnl_mutex);
 	test_dying_together = max(test_dying_together, n);
+	test_died_away += !mutex_is_locked(&dev_net(dev)->rtnl_mutex);
 }
 
 static void test_destructor(struct net_device *dev)
@@ -277,6 +279,7 @@ static int test_init(struct kunit *test)
 
 	test_nets_live = atomic_read(&test_nets_nr);
 	test_dying_together = 0;
+	test_died_away = 0;
 	memset(&test_exit, 0, sizeof(test_exit));
 
 	for (i = 0; i < TEST_NETS; i++) {
@@ -823,6 +826,57 @@ static void test_plain_rtnl(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
 }
 
+/* One that goes on to take away what the devices use: they are gone before
+ * RTNL is released, and what they take along, too.
+ */
+static void test_plain_home(struct kunit *test)
+{
+	struct net *a = test_net[0], *b = test_net[1], *c = test_net[2];
+	struct net_device *dev_a, *dev_b, *dev_c;
+	LIST_HEAD(list_kill);
+	bool found, away;
+
+	dev_a = test_create(test, a, "a0", NULL);
+	dev_b = test_create(test, b, "b0", NULL);
+	dev_c = test_create(test, c, "c0", NULL);
+	test_create(test, c, "d0", dev_b);
+
+	rtnl_lock();
+	unregister_netdevice_queue(dev_a, &list_kill);
+	unregister_netdevice_queue(dev_b, &list_kill);
+	unregister_netdevice_many_home(&list_kill);
+	unregister_netdevice_home(dev_c);
+	found = __dev_get_by_name(a, "a0") || __dev_get_by_name(b, "b0") ||
+		__dev_get_by_name(c, "c0") || __dev_get_by_name(c, "d0");
+	away = test_died_away;
+	rtnl_unlock();
+
+	KUNIT_EXPECT_FALSE(test, found);
+	KUNIT_EXPECT_FALSE(test, away);
+	KUNIT_EXPECT_TRUE(test, list_empty(&list_kill));
+	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
+}
+
+/* One that knows its device, but not where that is */
+static void test_lock_dev(struct kunit *test)
+{
+	struct net *b = test_net[1];
+	struct net_device *dev;
+	bool locked, away;
+
+	dev = test_create(test, b, "b0", NULL);
+
+	rtnl_net_lock_dev(dev);
+	locked = mutex_is_locked(&b->rtnl_mutex);
+	unregister_netdevice(dev);
+	away = test_died_away;
+	rtnl_net_unlock_dev(dev);
+
+	KUNIT_EXPECT_TRUE(test, locked);
+	KUNIT_EXPECT_FALSE(test, away);
+	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
+}
+
 /* A thread that deletes a device, and is to be watched while it waits */
 struct test_deleter {
 	struct kunit		*test;
@@ -1100,6 +1154,8 @@ static struct kunit_case test_cases[] = {
 	KUNIT_CASE_PARAM(test_chain, test_chain_gen_params),
 	KUNIT_CASE(test_nested),
 	KUNIT_CASE(test_plain_rtnl),
+	KUNIT_CASE(test_plain_home),
+	KUNIT_CASE(test_lock_dev),
 	KUNIT_CASE(test_drain_before_reap),
 	KUNIT_CASE(test_broken_is_seen),
 	KUNIT_CASE(test_both_ends),

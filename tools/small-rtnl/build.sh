@@ -18,14 +18,14 @@ image=arch/x86/boot/bzImage
 
 case "$config" in
 debug | kasan | kcsan)
-	parts=("$frags"/{base,qemu,debug}.config)
+	parts=("$frags"/{base,drivers,drivers-qemu,qemu,debug}.config)
 	[ "$config" = debug ] || parts+=("$frags/$config.config")
 	;;
 off)
-	parts=("$frags"/{base,qemu,off}.config)
+	parts=("$frags"/{base,drivers,drivers-qemu,qemu,off}.config)
 	;;
 um)
-	parts=("$frags"/{base,debug,um}.config)
+	parts=("$frags"/{base,drivers,debug,um}.config)
 	arch=um
 	image=linux
 	;;

@@ -418,9 +418,10 @@ class Rtnl:
         return -struct.unpack_from("=i", answer, 16)[0]
 
     def add(self, name, kind, netns, data=(), link=0):
-        """ ip link add [link LINK] NAME netns NETNS type KIND """
+        """ ip link add [link LINK] NAME [netns NETNS] type KIND """
         return self.request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL,
-                            (IFLA_IFNAME, name), (IFLA_NET_NS_FD, netns),
+                            (IFLA_IFNAME, name),
+                            *([(IFLA_NET_NS_FD, netns)] if netns else []),
                             *([(IFLA_LINK, link)] if link else []),
                             (IFLA_LINKINFO, [(IFLA_INFO_KIND, kind),
                                              (IFLA_INFO_DATA, list(data))]))

@@ -13,11 +13,12 @@ processes, while the namespaces die and are replaced.
 
 Each of WORKERS processes has a few objects: a pair of devices, with up to four
 further devices on top of its ends or of each other, or a tunnel whose socket is
-in another slot. In each of ROUNDS it picks one of them: it makes what is not
-there, with each device in a random slot and from a random slot; else it moves
-or deletes a random device of it, sets it up or down, gives or takes an address,
-or changes the mode of an ipvlan. Now and then it kills the namespace of a slot
-and puts a new one there.
+in another slot; of all kinds of rtnl_net_devs.py that the kernel has. In each
+of ROUNDS it picks one of them: it makes what is not there, with each
+device in a random slot and from a random slot; else it moves or deletes a
+random device of it, sets it up or down, gives or takes an address, or changes
+the mode of an ipvlan. Now and then it kills the namespace of a slot and puts a
+new one there.
 
 A worker holds the namespaces that it works with, so no command may fail. A
 deletion takes along all that is on top, and the other end, so their names are
@@ -44,15 +45,16 @@ import time
 import traceback
 
 from lib.py import ksft_eq, ksft_exit, ksft_in, ksft_pr, ksft_run
-from rtnl_net_lib import IPVLAN_FLAGS, IPVLAN_MODES, Pool, Rtnl, \
-    bareudp_data, devices, ipvlan_data, setns, strerror
+from rtnl_net_devs import KINDS as DEVS, STACKED, TUNNEL, make, present
+from rtnl_net_lib import IPVLAN_FLAGS, IPVLAN_MODES, Pool, Rtnl, devices, \
+    ipvlan_data, setns, strerror
 
 WORKERS = int(os.environ.get("WORKERS", "4"))
 ROUNDS = int(os.environ.get("ROUNDS", "150"))
 SLOTS = int(os.environ.get("SLOTS", "12"))
 SEED = int(os.environ.get("SEED", "0")) or time.time_ns() & 0xffffffff
 
-OBJECTS = 4
+OBJECTS = 8
 KILL = 0.03
 
 # What is done to a whole object, and how often. What does not fit is a move,
@@ -61,27 +63,35 @@ OPS = (("move", 0.25), ("up", 0.12), ("down", 0.04), ("address", 0.12),
        ("mode", 0.10), ("tap", 0.06))
 
 IPVLANS = ("ipvlan", "ipvtap")
+MACVLANS = ("macvlan", "macvlan_source", "macvtap")
 FLAGS = list(IPVLAN_FLAGS)
 ENOTSUPP = 524
 
-# To add a kind: on top of the pair "a" and "b", each device in turn by its kind
-# and what it is on. "c" is the first. A tunnel is a device "a" alone.
-TUNNEL = "tunnel"
-KIND_TABLE = {
-    "veth": [],
-    "macvlan": ["macvlan a"],
-    "vlan": ["vlan a"],
-    "bareudp": TUNNEL,
+# On top of the pair "a" and "b", which is of veth if nothing else is said, each
+# device in turn by its kind and what it is on. "c" is the first. A tunnel is a
+# device "a" alone.
+KIND_TABLE = {key: [] for key, kind in DEVS.items() if kind.how != STACKED}
+KIND_TABLE |= {key: [f"{key} a"] for key, kind in DEVS.items()
+               if kind.how == STACKED}
+KIND_TABLE |= {
     "ipvlan": ["ipvlan a", "ipvlan a", "ipvlan a"],
     "ipvtap": ["ipvtap a", "ipvlan a", "ipvtap a"],
+    "macvlan": ["macvlan a", "macvtap a", "macvlan_source a"],
+    "vlan": ["vlan a", "vlan a", "vlan b"],
+    "macsec": ["macsec a", "macsec a"],
+    "rmnet": ["rmnet a", "rmnet a"],
     # What is put on an ipvlan is in truth on what is below that
     "ipvlan_ipvlan": ["ipvlan a", "ipvlan c", "ipvtap d"],
+    "macvlan_macvlan": ["macvlan a", "macvlan c", "macvtap d"],
     "vlan_ipvlan": ["vlan a", "ipvlan a", "ipvlan c"],
+    "vlan_macvlan": ["vlan a", "macvlan c", "macvlan c", "vlan d"],
     "macvlan_ipvlan": ["macvlan a", "ipvlan c", "ipvtap c"],
     "ends_ipvlan": ["ipvlan a", "ipvtap b", "ipvlan b", "vlan b"],
+    "macsec_vlan": ["macsec a", "vlan c", "vlan a", "macsec e"],
+    "vxlan_macvlan": ["vxlan_lower a", "macvlan c", "vlan c", "vxlan_lower e"],
+    "ends_mixed": ["macvlan a", "macsec b", "vxlan_lower c", "vlan d"],
 }
-KINDS = (os.environ.get("KINDS") or
-         " ".join(KIND_TABLE)).replace(",", " ").split()
+KINDS = (os.environ.get("KINDS") or "").replace(",", " ").split()
 
 
 def netns_objects():
@@ -167,12 +177,12 @@ class Object:
         self.slots = slots
         self.num = num
         self.prefix = f"rs{num}_"
-        uppers = KIND_TABLE[kind]
-        self.tunnel = uppers == TUNNEL
+        self.base = kind if kind in DEVS and DEVS[kind].how != STACKED \
+            else "veth"
+        self.tunnel = DEVS[self.base].how == TUNNEL
         # Part: its kind, and the part that it is on
-        self.uppers = {} if self.tunnel else \
-            {chr(ord("c") + num): upper.split()
-             for num, upper in enumerate(uppers)}
+        self.uppers = {chr(ord("c") + num): upper.split()
+                       for num, upper in enumerate(KIND_TABLE[kind])}
         self.modes = modes
         self.life = 0
         self.where = {}
@@ -188,13 +198,14 @@ class Object:
     def lower(self, part):
         """ What this upper goes down with """
         lower = self.uppers[part][1]
-        if self.kind(part) in IPVLANS and self.kind(lower) in IPVLANS:
+        if any(self.kind(part) in same and self.kind(lower) in same
+               for same in (IPVLANS, MACVLANS)):
             return self.lower(lower)
         return lower
 
     def kind(self, part):
-        """ Kind of the upper """
-        return self.uppers.get(part, [None])[0]
+        """ Kind of the device """
+        return self.uppers.get(part, [self.base])[0]
 
     def run(self, op, numbers):
         """ Do something to it, as the random numbers say """
@@ -236,7 +247,7 @@ class Object:
             self.address(hold, part)
         elif what == "mode" and ipvlans:
             self.mode(hold, ipvlans[numbers[0] % len(ipvlans)], numbers[1:])
-        elif what == "tap" and "ipvtap" in KINDS:
+        elif what == "tap" and self.modes:
             return self.tap(hold, numbers)
         else:
             self.move(hold, part, numbers[0])
@@ -246,25 +257,26 @@ class Object:
     def make(self, hold, numbers):
         """ The pair from a random slot, uppers from where their lowers are """
         place = dict(zip("ab", numbers))
+        if self.tunnel:
+            del place["b"]
         with hold.rtnl(numbers[2]) as rtnl:
-            if self.tunnel:
-                check(rtnl.add(self.name("a"), "bareudp", hold.fd(place["a"]),
-                               bareudp_data(self.port())),
-                      f"make {self.name('a')} in {place['a']}")
-                del place["b"]
-                self.socket = (numbers[2], hold.age(numbers[2]))
-            else:
-                check(rtnl.add_veth(self.name("a"), hold.fd(place["a"]),
-                                    self.name("b"), hold.fd(place["b"])),
-                      f"make {self.name('a')} and {self.name('b')} in {place}")
+            err = make(rtnl, self.base, self.name("a"), hold.fd(place["a"]),
+                       self.number("a"),
+                       peer=(self.name("b"), hold.fd(numbers[1])))
+        # Of some kinds, a netns has one only
+        if DEVS[self.base].one and strerror(err) in ("EADDRINUSE", "EEXIST"):
+            return
+        check(err, f"make {self.name('a')} in {place}")
+        if self.tunnel:
+            self.socket = (numbers[2], hold.age(numbers[2]))
         self.where = {part: (slot, hold.age(slot))
                       for part, slot in place.items()}
         for part in self.uppers:
             self.make_upper(hold, part, numbers)
 
-    def port(self):
-        """ Of the tunnel: nobody else's, ever """
-        return 1024 + (self.num * 1000 + self.life) % 64000
+    def number(self, part):
+        """ Nobody else's, ever """
+        return (self.num * 4000 + self.life * 8 + ord(part) - ord("a")) % 64000
 
     def make_upper(self, hold, part, numbers):
         """ One of the uppers that are not there """
@@ -273,15 +285,14 @@ class Object:
             lower = self.lower(part)
         if lower not in self.where:
             part, kind, lower = lower, *self.uppers[lower]
-        num = ord(part) - ord("a")
-        data = {"macvlan": [(1, struct.pack("=I", 4))],
-                "vlan": [(1, struct.pack("=H", num))]}.get(kind)
-        data = data or self.ipvlan(numbers[6:])
-        slot = numbers[num]
+        if lower not in self.where:
+            return
+        slot = numbers[ord(part) - ord("a")]
         with hold.rtnl(self.where[lower][0]) as rtnl:
             index = hold.index(self.where[lower][0], self.name(lower))
-            check(rtnl.add(self.name(part), kind, hold.fd(slot), data, index),
-                  f"make {self.name(part)} in {slot}")
+            err = make(rtnl, kind, self.name(part), hold.fd(slot),
+                       self.number(part), index)
+            check(err, f"make {kind} {self.name(part)} in {slot}")
         self.where[part] = (slot, hold.age(slot))
 
     def ipvlan(self, numbers):
@@ -291,22 +302,36 @@ class Object:
 
     def move(self, hold, part, slot):
         """ One device goes elsewhere, without its addresses """
+        if self.fixed(part):
+            return
         with hold.rtnl(self.where[part][0]) as rtnl:
             check(rtnl.move(self.name(part), hold.fd(slot)),
                   f"move {self.name(part)} to {slot}")
-        if self.where[part][0] != slot:
-            self.addresses.discard(part)
+        if self.where[part][0] == slot:
+            return
+        self.addresses.discard(part)
         self.where[part] = (slot, hold.age(slot))
+        # Some uppers do not survive that
+        gone = [self.doomed(other) for other in self.where
+                if other in self.uppers and self.lower(other) == part and
+                DEVS[self.kind(other)].follows]
+        self.gone(hold, part, set().union(*gone))
+
+    def fixed(self, part):
+        """ Whether it cannot be moved """
+        return DEVS[self.kind(part)].fixed
 
     def up(self, hold, part):
-        """ Set it up. A vlan wants its lower to be up. """
-        others = ["ENETDOWN"] if self.kind(part) == "vlan" else []
+        """ Set it up. Some want their lower to be up. """
+        others = ["ENETDOWN"] if part in self.uppers else []
         with hold.rtnl(self.where[part][0]) as rtnl:
             check(rtnl.set_up(self.name(part)), f"{self.name(part)} up",
                   *others)
 
     def address(self, hold, part):
         """ Give it its one address, or take it away """
+        if self.base == "vxcan":
+            return
         slot = self.where[part][0]
         address = f"10.{self.num}.0.{ord(part)}"
         with hold.rtnl(slot) as rtnl:
@@ -349,7 +374,11 @@ class Object:
         """ It, and all that goes down with it """
         with hold.rtnl(self.where[part][0]) as rtnl:
             check(rtnl.delete(self.name(part)), f"delete {self.name(part)}")
-        for other in sorted(self.doomed(part)):
+        self.gone(hold, part, self.doomed(part))
+
+    def gone(self, hold, part, others):
+        """ What happened to one device took these along """
+        for other in sorted(others):
             slot, _ = self.where.pop(other)
             self.addresses.discard(other)
             if hold.index(slot, self.name(other)):
@@ -440,6 +469,14 @@ def ipvlan_modes(pool):
     return [mode for mode in IPVLAN_MODES if mode != "l3s"]
 
 
+def kinds(pool):
+    """ All objects for which the kernel has what it takes """
+    found = present(pool, list(DEVS))
+    return [name for name, uppers in KIND_TABLE.items()
+            if (name not in DEVS or name in found) and
+            all(upper.split()[0] in found for upper in uppers)]
+
+
 def work(slots, worker, modes, results):
     """ All that a worker does """
     rng = random.Random(f"{SEED} {worker}")
@@ -470,12 +507,14 @@ def work(slots, worker, modes, results):
 
 def stress():
     """ The whole of it """
-    ksft_pr(f"stress: WORKERS={WORKERS} ROUNDS={ROUNDS} SLOTS={SLOTS} "
-            f"SEED={SEED} KINDS='{' '.join(KINDS)}'")
     for kind in KINDS:
         ksft_in(kind, KIND_TABLE)
     with Pool() as pool:
+        if not KINDS:
+            KINDS.extend(kinds(pool))
         modes = ipvlan_modes(pool) if "ipv" in " ".join(KINDS) else []
+        ksft_pr(f"stress: WORKERS={WORKERS} ROUNDS={ROUNDS} SLOTS={SLOTS} "
+                f"SEED={SEED} KINDS='{' '.join(KINDS)}'")
         live = netns_objects()
         start = time.monotonic()
         slots = Slots(pool)

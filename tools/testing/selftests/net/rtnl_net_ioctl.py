@@ -1,0 +1,321 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""
+Delete IP tunnels by ioctl, at home and where they have moved to.
+
+       A               B
+   +---------+     +---------+     The tunnel is made in A, and stays in the
+   |  tunl0  |     |   t0    |     table of A wherever it lives. The ioctls are
+   +----:----+     +----:----+     called on the fallback device of A, such as
+        :...............:          tunl0, or on the tunnel itself.
+
+When SIOCDELTUNNEL returns, the tunnel is gone, its namespace has been told so,
+and its name and addresses are free: none of these checks waits.
+
+Environment: ROUNDS of creations and deletions with the same name and addresses,
+RACES of two processes
+"""
+
+import collections
+import contextlib
+import ctypes
+import fcntl
+import itertools
+import os
+import socket
+import struct
+import subprocess
+
+from lib.py import KsftNamedVariant, KsftSkipEx, NetNSEnter, ip, ksft_eq, \
+    ksft_exit, ksft_in, ksft_pr, ksft_run, ksft_variants
+from rtnl_net_lib import NetnsFd, Pool, at_once, devices, strerror, while_dying
+
+ROUNDS = int(os.environ.get("ROUNDS", "20"))
+RACES = int(os.environ.get("RACES", "6"))
+
+SIOCGETTUNNEL = 0x89f0
+SIOCADDTUNNEL = 0x89f1
+SIOCDELTUNNEL = 0x89f2
+SIOCCHGTUNNEL = 0x89f3
+
+DEV = "t0"
+
+
+def _parm4(proto, name, addr):
+    """ struct ip_tunnel_parm """
+    iph = b""
+    if addr:
+        iph = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 0, 0, 0, 64, proto, 0,
+                          socket.inet_aton("192.0.2.1"),
+                          socket.inet_aton(f"192.0.2.{addr}"))
+    return struct.pack("16sihhii20s", name.encode(), 0, 0, 0, 0, 0, iph)
+
+
+def _parm6(proto, name, addr):
+    """ struct ip6_tnl_parm2, which begins like struct ip6_tnl_parm """
+    addrs = b"", b""
+    if addr:
+        addrs = [socket.inet_pton(socket.AF_INET6, f"2001:db8::{num}")
+                 for num in (1, addr)]
+    return struct.pack("16siBBBxII16s16shhii", name.encode(), 0, proto, 0, 64,
+                       0, 0, *addrs, 0, 0, 0, 0)
+
+
+# add_home: where a tunnel appears that SIOCADDTUNNEL makes when it is called on
+# one that has moved
+Kind = collections.namedtuple("Kind", "module fallback parm proto add_home")
+KINDS = {
+    "ipip": Kind("ipip", "tunl0", _parm4, socket.IPPROTO_IPIP, "a"),
+    "gre": Kind("ip_gre", "gre0", _parm4, socket.IPPROTO_GRE, "a"),
+    "vti": Kind("ip_vti", "ip_vti0", _parm4, socket.IPPROTO_IPIP, "a"),
+    "sit": Kind("sit", "sit0", _parm4, socket.IPPROTO_IPV6, "a"),
+    "ip6tnl": Kind("ip6_tunnel", "ip6tnl0", _parm6, socket.IPPROTO_IPV6, "a"),
+    "ip6gre": Kind("ip6_gre", "ip6gre0", _parm6, socket.IPPROTO_GRE, "a"),
+    "vti6": Kind("ip6_vti", "ip6_vti0", _parm6, socket.IPPROTO_IPV6, "b"),
+}
+
+
+class Setup:
+    """ The namespaces, with what listens in them """
+
+    def __init__(self, pool, kind):
+        self.kind = KINDS[kind]
+        self.pool = pool
+        self.revive("a", "b")
+        if self.kind.fallback not in devices(self.a):
+            raise KsftSkipEx(f"no {self.kind.fallback} here")
+        self.listen("a", "b")
+
+    def revive(self, *which):
+        """ New namespaces, perhaps in place of dead ones """
+        for name in which:
+            setattr(self, name, self.pool.add(name)[0])
+
+    def listen(self, *which):
+        """ Have notifications of these namespaces collected from now on """
+        self.monitors = {name: self.pool.monitor(getattr(self, name))
+                         for name in which}
+
+    def ioctl(self, cmd, dev=None, netns=None, name="", addr=2):
+        """ On the fallback device in A, by default. Returns the error. """
+        parm = ctypes.create_string_buffer(
+            self.kind.parm(self.kind.proto, name, addr))
+        ifreq = struct.pack("16sP16x", (dev or self.kind.fallback).encode(),
+                            ctypes.addressof(parm))
+        try:
+            with NetNSEnter(netns or self.a), \
+                 socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                fcntl.ioctl(sock, cmd, ifreq)
+        except OSError as err:
+            return err.errno
+        return 0
+
+    def add(self, home="a", up=False):
+        """ Make the tunnel, and move it """
+        ksft_eq(strerror(self.ioctl(SIOCADDTUNNEL, name=DEV)), "success",
+                "SIOCADDTUNNEL")
+        if home != "a":
+            ip(f"link set {DEV} netns {self.at(home)}", ns=self.a)
+        if up:
+            ip(f"link set {DEV} up", ns=self.at(home))
+        self.deleted()
+
+    def at(self, which):
+        """ The name of a namespace """
+        return getattr(self, which)
+
+    def delete_by(self, caller):
+        """ Returns the error number """
+        if caller == "fallback":
+            return self.ioctl(SIOCDELTUNNEL)
+        return self.ioctl(SIOCDELTUNNEL, DEV, self.at(caller))
+
+    def deleted(self):
+        """ Devices announced dead, by namespace """
+        return {name: monitor.deleted()
+                for name, monitor in self.monitors.items()}
+
+    def check_gone(self, **announced):
+        """ No tunnel is left, and exactly these were announced dead """
+        ksft_eq(self.pool.extra(), {}, "devices are left")
+        expected = {name: announced.get(name, []) for name in self.monitors}
+        ksft_eq(self.deleted(), expected, "wrong notifications")
+        ksft_eq(strerror(self.ioctl(SIOCDELTUNNEL)), "ENOENT",
+                "the addresses are still in use")
+
+
+def _variants(*lists):
+    """ Each kind with each combination of what is in these lists """
+    return ksft_variants([
+        KsftNamedVariant("_".join(map(str, args)), *args)
+        for args in itertools.product(KINDS, *lists)])
+
+
+@_variants(["home_by_fallback", "home_by_itself", "moved_by_fallback",
+            "moved_by_itself"], ["down", "up"])
+def delete(kind, how, state):
+    """ The tunnel is gone when the ioctl returns """
+    where, _, caller = how.split("_")
+    home = "b" if where == "moved" else "a"
+    with Pool() as pool:
+        s = Setup(pool, kind)
+        s.add(home, state == "up")
+        ksft_eq(pool.extra(), {s.at(home): [DEV]}, "wrong devices")
+        err = s.delete_by(home if caller == "itself" else caller)
+        ksft_eq(strerror(err), "success")
+        s.check_gone(**{home: [DEV]})
+
+
+@_variants(["a", "b"])
+def again(kind, home):
+    """ Name and addresses are free at once """
+    with Pool() as pool:
+        s = Setup(pool, kind)
+        for _ in range(ROUNDS):
+            s.add(home)
+            ksft_eq(strerror(s.delete_by("fallback")), "success")
+        ksft_eq(s.deleted(), {"a": [], "b": [], home: [DEV]},
+                "wrong notifications")
+        s.check_gone()
+
+
+@_variants()
+def fallback_stays(kind):
+    """ The fallback device cannot be deleted by its own addresses """
+    with Pool() as pool:
+        s = Setup(pool, kind)
+        ksft_eq(strerror(s.ioctl(SIOCDELTUNNEL, addr=0)), "EPERM")
+        ksft_in(s.kind.fallback, devices(s.a))
+
+
+@_variants()
+def change_moved(kind):
+    """ A tunnel that has moved gets other addresses, and is found by these """
+    with Pool() as pool:
+        s = Setup(pool, kind)
+        s.add("b")
+        ksft_eq(strerror(s.ioctl(SIOCGETTUNNEL)), "success")
+        ksft_eq(strerror(s.ioctl(SIOCADDTUNNEL, name="t1", addr=3)), "success")
+        err = s.ioctl(SIOCCHGTUNNEL, DEV, s.b, DEV, addr=3)
+        ksft_eq(strerror(err), "EEXIST")
+        err = s.ioctl(SIOCCHGTUNNEL, DEV, s.b, DEV, addr=4)
+        ksft_eq(strerror(err), "success")
+        ksft_eq(strerror(s.ioctl(SIOCDELTUNNEL)), "ENOENT")
+        ksft_eq(strerror(s.ioctl(SIOCDELTUNNEL, addr=4)), "success")
+        ksft_eq(strerror(s.ioctl(SIOCDELTUNNEL, addr=3)), "success")
+        s.check_gone(a=["t1"], b=[DEV])
+
+
+@_variants()
+def add_by_moved(kind):
+    """ A tunnel that has moved makes another one """
+    with Pool() as pool:
+        s = Setup(pool, kind)
+        s.add("b")
+        err = s.ioctl(SIOCADDTUNNEL, DEV, s.b, "t1", addr=3)
+        ksft_eq(strerror(err), "success")
+        home = s.kind.add_home
+        ksft_in("t1", devices(s.at(home)))
+        err = s.ioctl(SIOCDELTUNNEL, netns=s.at(home), addr=3)
+        ksft_eq(strerror(err), "success")
+        ksft_eq(strerror(s.delete_by("fallback")), "success")
+        s.check_gone(**{"b": [DEV], home: sorted(["t1"] + [DEV] *
+                                                 (home == "b"))})
+
+
+@_variants(["fallback", "b"])
+def race_dellink(kind, caller):
+    """ The ioctl while the tunnel is deleted in its own namespace """
+    with Pool() as pool:
+        s = Setup(pool, kind)
+        rtnl = pool.rtnl(s.b)
+        first = 0
+        for _ in range(RACES):
+            s.add("b")
+            errs = at_once(lambda: s.delete_by(caller),
+                           lambda: rtnl.delete(DEV))
+            ksft_in(list(map(strerror, errs)), [
+                ["success", "ENODEV"],
+                ["ENOENT" if caller == "fallback" else "ENODEV", "success"]])
+            first += not errs[0]
+            s.check_gone(b=[DEV])
+        ksft_pr(f"the ioctl was first in {first} of {RACES} rounds")
+
+
+@_variants()
+def race_move(kind):
+    """ The ioctl while the tunnel moves """
+    with Pool() as pool:
+        s = Setup(pool, kind)
+        rtnl = pool.rtnl(s.a)
+        late = 0
+        with NetnsFd(s.b) as fd:
+            for _ in range(RACES):
+                s.add()
+                errs = at_once(lambda: s.delete_by("fallback"),
+                               lambda: rtnl.move(DEV, fd))
+                ksft_eq(strerror(errs[0]), "success")
+                ksft_in(strerror(errs[1]), ["success", "ENODEV"])
+                late += not errs[1]
+                # A move says so in the old namespace, too
+                s.check_gone(**({"a": [DEV], "b": [DEV]} if not errs[1]
+                                else {"a": [DEV]}))
+        ksft_pr(f"it had moved in {late} of {RACES} rounds")
+
+
+@_variants(["a", "b"])
+def race_death(kind, dies):
+    """ The ioctl on a tunnel that has moved, while the other netns dies """
+    with Pool() as pool:
+        s = Setup(pool, kind)
+        outcomes = []
+        for _ in range(RACES):
+            s.listen("b" if dies == "a" else "a")
+            s.add("b")
+            err, = while_dying(pool.hold(s.at(dies)), lambda: s.delete_by(
+                "b" if dies == "a" else "fallback"))
+            outcomes.append(strerror(err))
+            ksft_in(strerror(err), ["success", "ENOENT", "ENODEV"])
+            pool.wait_freed()
+            ksft_eq(pool.extra(), {}, "devices are left")
+            ksft_eq(s.deleted(), {name: [DEV] if name == "b" else []
+                                  for name in s.monitors},
+                    "wrong notifications")
+            s.revive(dies)
+        ksft_pr(", ".join(f"{outcomes.count(outcome)} times {outcome}"
+                          for outcome in sorted(set(outcomes))))
+
+
+@contextlib.contextmanager
+def fallback_devices():
+    """ Have fallback devices in new namespaces """
+    # Not in this one, unless they are wanted there: load the modules first
+    for kind in KINDS.values():
+        subprocess.run(["modprobe", "-q", kind.module], check=False)
+
+    path = "/proc/sys/net/core/fb_tunnels_only_for_init_net"
+    with open(path, encoding="ascii") as file:
+        before = file.read()
+
+    def write(value):
+        with open(path, "w", encoding="ascii") as file:
+            file.write(value)
+
+    write("0")
+    try:
+        yield
+    finally:
+        write(before)
+
+
+def main():
+    """ All of the above """
+    with fallback_devices():
+        ksft_run([delete, again, fallback_stays, change_moved, add_by_moved,
+                  race_dellink, race_move, race_death])
+    ksft_exit()
+
+
+if __name__ == "__main__":
+    main()
