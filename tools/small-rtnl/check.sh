@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # make check: style of the patches, of the new files and of our own scripts,
-# and that the queue survives its round trips. All checks run, whatever fails.
+# that the queue survives its round trips, and that every caller which
+# unregisters a device is known. All checks run, whatever fails.
 #
 # The checks are called through check(), which shellcheck does not see:
 # shellcheck disable=SC2317
@@ -208,6 +209,16 @@ all_brought()
 	[ ! -s "$TMP/stray" ]
 }
 
+# A handler that nobody looked at, in a tree of its own
+unknown_caller()
+{
+	mkdir -p "$TMP/callers/net/core" "$TMP/callers/drivers/net"
+	printf '%s\n' 'static int foo_event(struct notifier_block *nb)' '{' \
+		'	unregister_netdevice(foo->dev);' '}' >"$TMP/callers/drivers/net/foo.c"
+	"$TOOLS/callers.py" "$TMP/callers" >"$TMP/callers.out" && return 1
+	grep 'foo.c foo_event unregister_netdevice unknown line 3' "$TMP/callers.out"
+}
+
 no_registry_hosts()
 {
 	! git -C "$TOP" grep -nIE --untracked \
@@ -224,6 +235,8 @@ fi
 
 check "queue.py on a small base" "$TOOLS/test-queue.sh"
 check "no package registry is named" no_registry_hosts
+check "callers.py: it is known under which mutex each device dies" "$TOOLS/callers.py"
+check "callers.py finds a caller that nobody listed" unknown_caller
 for file in "$TOOLS"/* "$TOP/.ci/run"; do
 	[ -f "$file" ] || continue
 	name=${file#"$TOP"/}

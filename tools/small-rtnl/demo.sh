@@ -93,14 +93,17 @@ deaths()
 # The kernel's own report, which comes once for each kind of device
 foreign()
 {
-	local names=() inum
+	local names=() inum report
 
 	for inum in "${!name_of[@]}"; do
 		names+=(-e "s/netns $inum/& (${name_of[$inum]})/")
 	done
-	log | sed -n 's/^.*\(rtnl_net: foreign unregistration: .*\)/\1/p' |
-		sed "${names[@]}" \
-		    -e 's/^.*: [^(]*(\([^)]*\)).*/   \1 is not converted yet, the kernel reports:\n     &/'
+	report=$(log | sed -n 's/^.*\(rtnl_net: foreign unregistration: .*\)/\1/p' |
+		sed "${names[@]}")
+	[ -z "$report" ] || {
+		echo "   FAILED: $report"
+		failed=1
+	}
 }
 
 # kill_devices TITLE "NETNS/DEV..." COMMAND: the command must take these along
@@ -176,6 +179,15 @@ ip -n D link set i3 up
 ip -n D link set t4 up
 kill_devices "A stack over all four: a0 in A, on top of it i1 in B, i2 in C, i3 and t4 in D" \
 	"A/a0 D/d0 B/i1 C/i2 D/i3 D/t4" "ip -n A link del a0"
+
+veth A a8 D d8
+ip -n A link add link a8 name v8 netns B type vlan id 8
+ip -n A link add link a8 name s8 netns C type macsec
+ip -n B link add link v8 name m8 netns D type macvlan
+ip -n B link set v8 up
+ip -n D link set m8 up
+kill_devices "Other kinds: vlan v8 in B and macsec s8 in C on top of a8, macvlan m8 in D on top of v8" \
+	"A/a8 D/d8 B/v8 C/s8 D/m8" "ip -n D link del d8"
 
 veth A a1 B b1
 veth A a2 C c2
