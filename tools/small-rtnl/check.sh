@@ -80,7 +80,7 @@ subject()
 		echo "the subject has ${#subject} characters: make it at most 75"
 		return 1
 	}
-	[[ $subject =~ ^[A-Za-z0-9_./-]+:\ [^\ ] ]] || {
+	[[ $subject =~ ^[A-Za-z0-9_./-]+(,\ [A-Za-z0-9_./-]+)*:\ [^\ ] ]] || {
 		echo "the subject has no prefix like 'net: ': add one"
 		return 1
 	}
@@ -90,9 +90,11 @@ checkpatch()
 {
 	# - FILE_PATH_CHANGES asks whether MAINTAINERS needs an update; the
 	#   checks of new files below answer that.
+	# - MACRO_ARG_REUSE: whoever walks along a list names its variable more
+	#   than once.
 	# GIT_DIR: our base has no history, where it would look up commit ids.
 	(cd "$LINUX" && GIT_DIR=/nonexistent perl scripts/checkpatch.pl --strict \
-		--show-types --ignore FILE_PATH_CHANGES "$1")
+		--show-types --ignore FILE_PATH_CHANGES,MACRO_ARG_REUSE "$1")
 }
 
 # kernel_doc_warnings FOLDER FILE: without line numbers, which patches shift

@@ -11,12 +11,23 @@
 . "$TOOLS/tap.sh"
 
 listed=$TOOLS/off-differences
-struct_of=(net:vmlinux net_device:vmlinux veth_priv:drivers/net/veth.ko
-	bareudp_dev:drivers/net/bareudp.ko)
+struct_of=(net:vmlinux net_device:vmlinux bareudp_dev:drivers/net/bareudp.ko
+	ip_tunnel:net/ipv4/ip_tunnel.ko ip6_tnl:net/ipv6/ip6_tunnel.ko
+	vxlan_dev:drivers/net/vxlan/vxlan.ko xfrm_if:net/xfrm/xfrm_interface.ko)
 # Have members without a size, or flags in what was padding
-size_of=(bareudp_net:drivers/net/bareudp.ko ipvl_dev:drivers/net/ipvlan/ipvlan.ko
-	ipvl_port:drivers/net/ipvlan/ipvlan.ko
-	ipvlan_netns:drivers/net/ipvlan/ipvlan.ko)
+size_of=(veth_priv:drivers/net/veth.ko vxcan_priv:drivers/net/can/vxcan.ko
+	netkit:vmlinux bareudp_net:drivers/net/bareudp.ko
+	pfcp_net:drivers/net/pfcp.ko geneve_net:drivers/net/geneve.ko
+	gtp_net:drivers/net/gtp.ko vxlan_net:drivers/net/vxlan/vxlan.ko
+	ip_tunnel_net:net/ipv4/ip_tunnel.ko ip6_tnl_net:net/ipv6/ip6_tunnel.ko
+	ip6gre_net:net/ipv6/ip6_gre.ko sit_net:net/ipv6/sit.ko
+	vti6_net:net/ipv6/ip6_vti.ko xfrmi_net:net/xfrm/xfrm_interface.ko
+	macvlan_dev:drivers/net/macvlan.ko macvlan_port:drivers/net/macvlan.ko
+	ipvl_dev:drivers/net/ipvlan/ipvlan.ko ipvl_port:drivers/net/ipvlan/ipvlan.ko
+	ipvlan_netns:drivers/net/ipvlan/ipvlan.ko
+	vlan_info:net/8021q/8021q.ko vlan_dev_priv:net/8021q/8021q.ko
+	macsec_dev:drivers/net/macsec.ko rmnet_priv:drivers/net/ethernet/qualcomm/rmnet/rmnet.ko
+	virt_wifi_netdev_priv:drivers/net/wireless/virtual/virt_wifi.ko)
 
 for tool in pahole objdump objcopy python3; do
 	command -v "$tool" >/dev/null || die "$tool is missing: run 'make deps'"

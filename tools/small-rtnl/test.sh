@@ -9,10 +9,10 @@
 
 . "$(dirname "$0")/lib.sh"
 
-# What builds least comes first. Only by name, as they take long: stress_long and
-# stress_kcsan.
-ALL_TESTS=(check kunit_qemu stress vm_harness bench selftests grace_periods
-	regress stress_kasan kunit_um selftests_off off)
+# What builds least comes first. Only by name, as they take long: stress_long,
+# stress_kcsan, kunit_um and matrix_all.
+ALL_TESTS=(check matrix kunit_qemu stress vm_harness bench selftests grace_periods
+	regress stress_kasan selftests_off off)
 
 # guest_selftests KERNEL CONFIG TEST...: a boot that runs some of our selftests
 guest_selftests()
@@ -25,7 +25,8 @@ guest_selftests()
 		TIMEOUT=${TIMEOUT:-2400} "$TOOLS/vm.sh"
 }
 
-# Those that are not left to a test of their own
+# selftests [all]: those that are not left to a test of their own; without "all",
+# not the one of all kinds either, which takes long and is not about the option
 selftests()
 {
 	local file name
@@ -34,6 +35,7 @@ selftests()
 		name=$(basename "$file")
 		case "$name" in
 		rtnl_net_stress.py | rtnl_net_dismantle.py) continue ;;
+		rtnl_net_kinds.py) [ "${1:-}" = all ] || continue ;;
 		esac
 		[ ! -x "$file" ] || echo "$name"
 	done
@@ -42,6 +44,18 @@ selftests()
 test_check()
 {
 	"$TOOLS/check.sh"
+}
+
+# The kernels of the other tests are gcc's, 64 bit, with modules; matrix_all has
+# all combinations
+test_matrix()
+{
+	"$TOOLS/matrix.sh" clang-i386-on-y
+}
+
+test_matrix_all()
+{
+	"$TOOLS/matrix.sh" all
 }
 
 test_vm_harness()
@@ -71,13 +85,15 @@ test_selftests()
 {
 	local kernel rc=0 rc_stock=0
 
+	# Half as many races as by default
+	export GUEST_ENV="RACES=3 KINDS=all"
 	for kernel in stock patched; do
 		"$TOOLS/build.sh" "$kernel" debug >/dev/null
 	done
 	# shellcheck disable=SC2046 # a list
-	guest_selftests stock debug $(selftests) >"$work/stock" 2>&1 &
+	guest_selftests stock debug $(selftests all) >"$work/stock" 2>&1 &
 	# shellcheck disable=SC2046
-	guest_selftests patched debug $(selftests) || rc=$?
+	guest_selftests patched debug $(selftests all) || rc=$?
 	wait "$!" || rc_stock=$?
 	sed 's/ selftests: net: / on stock: /' "$work/stock"
 	[ "$rc" -ne 0 ] || rc=$rc_stock
@@ -86,6 +102,7 @@ test_selftests()
 
 test_selftests_off()
 {
+	export GUEST_ENV="RACES=1 ROUNDS=20"
 	# shellcheck disable=SC2046
 	guest_selftests patched off $(selftests)
 }
@@ -231,7 +248,7 @@ names=("$@")
 [ $# -gt 0 ] || read -ra names <<<"${TESTS:-${ALL_TESTS[*]}}"
 for name in "${names[@]}"; do
 	declare -F "test_$name" >/dev/null ||
-		die "there is no test '$name', only: ${ALL_TESTS[*]} stress_long stress_kcsan"
+		die "there is no test '$name', only: ${ALL_TESTS[*]} stress_long stress_kcsan kunit_um matrix_all"
 done
 caller=("${KERNEL:-patched}" "${CONFIG:-debug}" "${TIMEOUT:-}")
 unset TESTS KERNEL CONFIG SCRIPT LOG MODULES KERNEL_ARGS GUEST_ENV TIMEOUT

@@ -11,11 +11,14 @@ Devices across two network namespaces of which some allocation fails.
     +-------+     +-------+
 
 A command makes a device, changes or deletes it. It is done again and again,
-and each time one more allocation passes before one fails, until none fails any
-more: the last one must succeed. All others do all or nothing: either the
-command fails and the devices in both namespaces are as they were, or it
-succeeds and they are as wanted. Names and ports are the same each time, so
-nobody may keep them.
+and each time another one of its allocations fails, but none the last time:
+that must succeed. All others do all or nothing: either the command fails and
+the devices in both namespaces are as they were, or it succeeds and they are as
+wanted. Names and ports are the same each time, so nobody may keep them.
+
+Devices of each kind are made. The first allocations fail and the last, and
+some of those between, others for each kind, as most are the core's. All of
+them do for one kind, and for the commands that are not to make a device.
 
 The answer itself may be what there is no memory for: then the command says
 ENOBUFS, and may have been carried out or not, but not by half.
@@ -23,29 +26,37 @@ ENOBUFS, and may have been carried out or not, but not by half.
 Moves are not among the commands: from a point on they cannot fail, and stock
 warns when device_rename() or netdev_change_owner() has no memory.
 
-Environment: STEP, to let only every STEPth allocation fail.
+Environment: FAILURES, how many allocations fail where not all do, or "all".
 """
 
 import collections
+import functools
 import os
 import socket
+import subprocess
 import time
 
 from lib.py import KsftNamedVariant, KsftSkipEx, ksft_eq, ksft_exit, ksft_in, \
     ksft_lt, ksft_pr, ksft_run, ksft_variants
-from rtnl_net_lib import Pool, Rtnl, bareudp_data, devices, \
-    ipvlan_data, setns, strerror
+from rtnl_net_devs import KINDS, STACKED, make, present
+from rtnl_net_lib import IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, \
+    IFLA_LINKINFO, IFLA_NET_NS_FD, NLM_F_CREATE, NLM_F_EXCL, RTM_NEWLINK, \
+    Pool, Rtnl, devices, ipvlan_data, setns, strerror
 
-STEP = int(os.environ.get("STEP", "1"))
+IFLA_LINK_NETNSID = 37
+
+FAILURES = os.environ.get("FAILURES", "24")
 
 FAILSLAB = "/sys/kernel/debug/failslab/"
 SETTINGS = {"ignore-gfp-wait": "N", "cache-filter": "N", "verbose": "0"}
 # More than any command has
 MAX = 5000
+# What B calls A
+NSID = 7
 
-PORT = 6635
-# EINVAL is what a device in sysfs without memory for its name ends in
-ERRORS = ("success", "ENOMEM", "ENOBUFS", "EINVAL")
+# EINVAL is what a device in sysfs without memory for its name ends in, ENFILE
+# what a socket without an inode does
+ERRORS = ("success", "ENOMEM", "ENOBUFS", "EINVAL", "ENFILE")
 
 
 class Injection:
@@ -76,7 +87,7 @@ class Injection:
     def run(self, num, func):
         """
         Run func() and let its num-th allocation fail. Return its error number,
-        and whether there were as many as that.
+        and how many more there would have had to be for that.
         """
         os.pwrite(self.fd, b"%d" % num, 0)
         try:
@@ -87,18 +98,21 @@ class Injection:
         finally:
             left = int(os.pread(self.fd, 20, 0))
             os.pwrite(self.fd, b"0", 0)
-        return err, not left
+        return err, left
 
 
 class Home:
     """ Two namespaces and what is in them """
 
-    def __init__(self, pool, kind):
-        self.kind = kind
-        self.upper = kind in ("ipvlan", "ipvtap")
+    def __init__(self, pool, key):
+        self.key = key
+        self.kind = KINDS[key]
         self.lower = 0
+        names = pool.add("a", "b")
+        subprocess.run(["ip", "-n", names[1], "netns", "set", names[0],
+                        str(NSID)], check=True)
         self.nets = [os.open(f"/run/netns/{name}", os.O_RDONLY)
-                     for name in pool.add("a", "b")]
+                     for name in names]
 
     def __enter__(self):
         return self
@@ -123,20 +137,17 @@ class Home:
     # What is done, and from which of the two
 
     def make(self, rtnl):
-        """ From A: a tunnel with its socket there, an upper on a, or a pair """
-        if not self.upper:
-            return self.make_base(rtnl)
-        return rtnl.add("b", self.kind, self.nets[1], ipvlan_data("l2"),
-                        self.lower)
-
-    def make_base(self, rtnl):
-        """ From A: that, or what an upper can be put on """
-        if self.kind == "bareudp":
-            return rtnl.add("b", "bareudp", self.nets[1],
-                            bareudp_data(PORT))
-        other = 0 if self.upper else 1
-        return rtnl.add_veth("a", self.nets[0], "bc"[self.upper],
-                             self.nets[other])
+        """ From A: a tunnel with its socket there, an upper on a, a pair """
+        if not self.kind.local:
+            return make(rtnl, self.key, "b", self.nets[1], 0, self.lower,
+                        ("a", self.nets[0]))
+        # In one command, as moves are not tested
+        return rtnl.request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL,
+                            (IFLA_IFNAME, "b"), (IFLA_NET_NS_FD, self.nets[1]),
+                            (IFLA_LINK_NETNSID, NSID),
+                            (IFLA_LINKINFO,
+                             [(IFLA_INFO_KIND, self.kind.kind),
+                              (IFLA_INFO_DATA, self.kind.data(0))]))
 
     def delete(self, rtnl):
         """ From B """
@@ -148,27 +159,38 @@ class Home:
 
     def change(self, rtnl):
         """ From B """
-        return rtnl.change("b", self.kind, ipvlan_data("l3"))
+        return rtnl.change("b", self.key, ipvlan_data("l3"))
 
     def prepare(self, base, top):
         """ Bring about a state, whatever is there, and without failures """
         have = self.devices()
         with self.rtnl(0) as home, self.rtnl(1) as away:
-            if self.upper:
+            if self.kind.how == STACKED:
                 if base and "a" not in have[0]:
-                    ksft_eq(strerror(self.make_base(home)), "success")
+                    ksft_eq(strerror(home.add_veth("a", self.nets[0], "c",
+                                                   self.nets[0])), "success")
                     with setns(self.nets[0]):
                         self.lower = socket.if_nametoindex("a")
                 if not base and "a" in have[0]:
                     ksft_eq(strerror(self.delete_lower(home)), "success")
             if top and "b" not in have[1]:
                 ksft_eq(strerror(self.make(home)), "success")
-            elif top and self.upper:
-                ksft_eq(strerror(away.change("b", self.kind,
+            elif top and self.key == "ipvlan":
+                ksft_eq(strerror(away.change("b", self.key,
                                              ipvlan_data("l2"))), "success")
             if not top and "b" in have[1]:
                 ksft_eq(strerror(self.delete(away)), "success")
         return self.devices()
+
+    def run(self, name, injection, num):
+        """
+        Do what a case is about and let an allocation fail. Return the error,
+        how many more there would have had to be, and all devices.
+        """
+        command, netns = CASES[name][:2]
+        with self.rtnl(netns) as rtnl:
+            err, left = injection.run(num, lambda: command(self, rtnl))
+        return strerror(err), left, self.devices()
 
 
 CASES = {
@@ -180,45 +202,63 @@ CASES = {
     "delete_lower": (Home.delete_lower, 0, (True, True), (False, False)),
 }
 
+# Those of which all allocations fail
+FULL = [("veth", "delete"), ("bareudp", "delete"), ("ipvlan", "make"),
+        ("ipvlan", "delete"), ("ipvlan", "change"), ("ipvtap", "delete_lower")]
 
-@ksft_variants([KsftNamedVariant(f"{kind}_{name}", kind, name)
-                for kind, names in (("veth", ("make", "delete")),
-                                    ("bareudp", ("make", "delete")),
-                                    ("ipvlan", ("make", "change", "delete")),
-                                    ("ipvtap", ("make", "delete_lower")))
-                for name in names])
-def fail(kind, name):
+
+@functools.cache
+def found():
+    """ The kinds that the kernel has """
+    with Pool() as pool:
+        return present(pool, KINDS)
+
+
+def chosen(key, name, total):
+    """ Which of so many allocations fail, and one more than there are """
+    if FAILURES == "all" or (key, name) in FULL:
+        # Not always are there as many
+        return range(1, MAX)
+    nums = range(1, total + 1)
+    third = int(FAILURES) // 3 or 1
+    step = total // third + 1
+    return sorted({*nums[:third], *nums[-third:],
+                   *nums[list(KINDS).index(key) % step::step], MAX})
+
+
+@ksft_variants([KsftNamedVariant(f"{key}_{name}", key, name)
+                for key in KINDS for name in CASES
+                if name == "make" or (key, name) in FULL])
+def fail(key, name):
     """ One command """
-    command, netns, before, after = CASES[name]
+    if key not in found():
+        raise KsftSkipEx(f"no {key} to test")
     seen = collections.Counter()
     start = time.monotonic()
-    with Injection() as injection, Pool() as pool, Home(pool, kind) as home:
-        # That also loads the module
-        after = home.prepare(*after)
-        before = home.prepare(*before)
-        for num in range(1, MAX, STEP):
-            with home.rtnl(netns) as rtnl:
-                err, failed = injection.run(num, lambda: command(home, rtnl))
-            err = strerror(err)
-            now = home.devices()
-            if not failed:
-                break
-            seen[err] += 1
+    with Injection() as injection, Pool() as pool, Home(pool, key) as home:
+        wanted = home.prepare(*CASES[name][3])
+        home.prepare(*CASES[name][2])
+        left = home.run(name, injection, MAX)[1]
+        for num in chosen(key, name, MAX - left):
+            first = home.prepare(*CASES[name][2])
+            err, left, now = home.run(name, injection, num)
             what = f"after {err} for allocation {num}"
             ksft_in(err, ERRORS, f"wrong error {what}")
             if err == "success":
-                ksft_eq(now, after, f"wrong devices {what}")
+                ksft_eq(now, wanted, f"wrong devices {what}")
             elif err == "ENOBUFS":
-                ksft_in(now, (before, after), f"wrong devices {what}")
+                ksft_in(now, (first, wanted), f"wrong devices {what}")
             else:
-                ksft_eq(now, before, f"wrong devices {what}")
-            if now != before or before == after:
-                home.prepare(*CASES[name][2])
-        ksft_lt(num, MAX - STEP, "it never comes to an end")
+                ksft_eq(now, first, f"wrong devices {what}")
+            if left:
+                break
+            seen[err] += 1
+        ksft_lt(0, left, "it never comes to an end")
+        ksft_lt(0, seen.total(), "nothing failed")
         ksft_eq(err, "success", "it fails without a failure")
-        ksft_eq(now, after)
-        ksft_pr(f"{kind} {name}: {num - 1} allocations, {dict(seen)}, "
-                f"{time.monotonic() - start:.0f} s")
+        home.prepare(*CASES[name][2])
+    ksft_pr(f"{key} {name}: {seen.total()} of {num - left} allocations, "
+            f"{dict(seen)}, {time.monotonic() - start:.0f} s")
 
 
 def main():

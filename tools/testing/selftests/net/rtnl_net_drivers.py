@@ -1,0 +1,450 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+
+"""
+What drivers leave behind when a device of theirs dies, and what it depended on
+is in another network namespace. That it dies is for rtnl_net_kinds.py, here:
+
+- what upper devices put into lower ones is taken out: addresses, promiscuity,
+  VLAN ids, offloaded macsec, the address of a lower in passthru mode
+- sockets that tunnels of several namespaces share, and their ports
+- gtp's PDP contexts, rmnet's bridge, files of ppp and tun
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import random
+import shutil
+import socket
+import stat
+import struct
+import subprocess
+import tempfile
+import time
+
+from lib.py import KsftNamedVariant, KsftSkipEx, NetNSEnter, NetdevSimDev, \
+    cmd, ip, ksft_eq, ksft_exit, ksft_in, ksft_ne, ksft_run, ksft_variants, \
+    tool
+from rtnl_net_devs import KINDS, make
+from rtnl_net_lib import NLMSG_ERROR, NLM_F_ACK, NLM_F_EXCL, NLM_F_REQUEST, \
+    NetnsFd, Pool, _attr, busywait, devices, ifindex, strerror
+
+NETLINK_GENERIC = 16
+GENL_ID_CTRL = 16
+CTRL_CMD_GETFAMILY = 3
+CTRL_ATTR_FAMILY_ID = 1
+CTRL_ATTR_FAMILY_NAME = 2
+GTP_CMD_NEWPDP = 0
+
+IFLA_GENEVE_PORT = 5
+IFLA_VXLAN_PORT = 15
+IFLA_MACSEC_OFFLOAD = 15
+MACSEC_OFFLOAD_MAC = 2
+PORT = 7777
+
+PPPIOCNEWUNIT = 0xc004743e
+IFLA_PPP_DEV_FD = 1
+TUNSETIFF = 0x400454ca
+IFF_TAP_NO_PI = 0x1002
+
+
+class Scene:
+    """ Namespaces with names of one letter, and what listens in them """
+
+    def __init__(self, pool, letters="abc"):
+        self.pool = pool
+        self.nets = {}
+        self.monitors = {}
+        self.revive(letters)
+
+    def revive(self, letters):
+        """ Those that are not there (any more) """
+        for letter in letters:
+            if letter not in self.nets:
+                netns, = self.pool.add(letter)
+                self.nets[letter] = netns
+                self.monitors[letter] = self.pool.monitor(netns)
+                # It has addresses of its own in mind, and at any time
+                with NetNSEnter(netns), contextlib.suppress(OSError), \
+                        open("/proc/sys/net/ipv6/conf/default/disable_ipv6",
+                             "w", encoding="ascii") as file:
+                    file.write("1")
+
+    def kill(self, letters):
+        """ Let namespaces die, and wait until they have done so """
+        for letter in letters:
+            del self.monitors[letter]
+        self.pool.kill(*(self.nets.pop(letter) for letter in letters))
+        self.pool.wait_freed()
+
+    def ip(self, letter, args):
+        """ ip in a namespace """
+        return ip(args, ns=self.nets[letter])
+
+    def rtnl(self, letter):
+        """ A socket in a namespace """
+        return self.pool.rtnl(self.nets[letter])
+
+    def make(self, key, dev, home, source, num=1, lower=None, data=None):
+        """ A device of a kind. Skips if the kernel does not have it. """
+        link = ifindex(self.nets[source], lower) if lower else 0
+        with NetnsFd(self.nets[home]) as fd:
+            if data is None:
+                err = make(self.rtnl(source), key, dev, fd, num, link)
+            else:
+                err = self.rtnl(source).add(dev, KINDS[key].kind, fd, data,
+                                            link)
+        if strerror(err) == "ENOTSUP":
+            raise KsftSkipEx(f"the kernel has no {key}")
+        assert not err, f"make {key} {dev}: {strerror(err)}"
+
+    def left(self):
+        """ Devices that are there, by namespace """
+        extra = self.pool.extra()
+        return {letter: extra[netns] for letter, netns in self.nets.items()
+                if netns in extra}
+
+    def told(self):
+        """ Devices announced dead, by namespace """
+        told = {letter: monitor.deleted()
+                for letter, monitor in self.monitors.items()}
+        return {letter: names for letter, names in told.items() if names}
+
+
+@contextlib.contextmanager
+def nsim(netns):
+    """ A netdevsim in a namespace: its name, and a file with its VLAN ids """
+    if not shutil.which("devlink"):
+        raise KsftSkipEx("there is no devlink")
+    cmd("modprobe -q netdevsim", fail=False)
+    if not os.path.exists("/sys/bus/netdevsim"):
+        raise KsftSkipEx("the kernel has no netdevsim")
+    num = random.randrange(1 << 15)
+    NetdevSimDev.ctrl_write("new_device", f"{num} 1")
+    try:
+        path = f"/sys/bus/netdevsim/devices/netdevsim{num}/net"
+        busywait(lambda: os.path.exists(path) and os.listdir(path),
+                 "netdevsim has a port")
+        before = devices(netns)
+        cmd(f"devlink dev reload netdevsim/netdevsim{num} netns {netns}")
+        name, = devices(netns) - before
+        with tempfile.TemporaryDirectory() as debugfs:
+            cmd(f"mount -t debugfs none {debugfs}")
+            try:
+                yield name, f"{debugfs}/netdevsim/netdevsim{num}/ports/0/vlan"
+            finally:
+                cmd(f"umount {debugfs}")
+    finally:
+        # It warns of VLAN ids that are left
+        NetdevSimDev.ctrl_write("del_device", f"{num}")
+
+
+def _state(netns, dev):
+    """ What uppers can change in a lower """
+    link = ip(f"-d link show dev {dev}", json=True, ns=netns)[0]
+    fdb = tool("bridge", f"-n {netns} fdb show dev {dev}", json=True)
+    return (link["promiscuity"], link["allmulti"], link["address"],
+            sorted(entry["mac"] for entry in fdb))
+
+
+def _add_upper(s, key, dev, home, source, lower):
+    """ It has much in mind that its lower has to do. Returns a group. """
+    data = None
+    if key == "macsec_offload":
+        key = "macsec"
+        data = KINDS[key].data(5) + [(IFLA_MACSEC_OFFLOAD,
+                                      bytes([MACSEC_OFFLOAD_MAC]))]
+    s.make(key, dev, home, source, 5, lower, data)
+    suffix = f"{ord(home):02x}"
+    # Nobody ever took that back in vlan, and in macvlan's passthru mode
+    more = "promisc on allmulticast on" if key not in (
+        "vlan", "macvlan_passthru") else ""
+    s.ip(home, f"link set {dev} up address 02:00:00:00:01:{suffix} {more}")
+    # Last: when the lower has it, it has all
+    s.ip(home, f"maddr add 01:00:5e:01:02:{suffix} dev {dev}")
+    return f"01:00:5e:01:02:{suffix}"
+
+
+@ksft_variants([KsftNamedVariant(f"{top}_on_{mid}", top, mid)
+                for top, mid in [
+    ("vlan", "macvlan"),
+    ("macvlan", "macsec_offload"),
+    ("macvlan_passthru", "vlan"),
+    ("macsec", "macvlan"),
+]])
+def taken_out(top, mid):
+    """
+    top in C is on mid in B, and that on low, a netdevsim in A. When one dies,
+    those that are left are as they were before.
+    """
+    with Pool() as pool:
+        s = Scene(pool)
+        with nsim(s.nets["a"]) as (low, vids):
+            # Else it has low listen to VLAN 0 later on
+            cmd("modprobe -q 8021q", fail=False)
+            # It is promiscuous for the sake of its addresses from now on
+            tool("bridge", f"-n {s.nets['a']} fdb add 02:00:00:00:00:01 "
+                 f"dev {low}")
+            s.ip("a", f"link set {low} up")
+            busywait(lambda: _state(s.nets["a"], low)[0] == 1,
+                     "low is promiscuous")
+            for what in ("del c top", "del b mid", "kill b"):
+                s.revive("abc")
+                _take_out(s, top, mid, low, vids, what.split())
+            s.revive("abc")
+            _add_upper(s, mid, "mid", "b", "a", low)
+            _add_upper(s, top, "top", "c", "b", "mid")
+        ksft_eq(s.left(), {}, "with low")
+
+
+def _take_out(s, top, mid, low, vids, what):
+    def low_state():
+        with open(vids, encoding="ascii") as file:
+            return _state(s.nets["a"], low), file.read()
+
+    def mid_state():
+        return _state(s.nets["b"], "mid")
+
+    # This happens a bit later than the command that causes it
+    def add(*args):
+        group = _add_upper(s, *args)
+        busywait(lambda: group in low_state()[0][3], "low has the group")
+
+    low_before = low_state()
+    add(mid, "mid", "b", "a", low)
+    low_between, mid_before = low_state(), mid_state()
+    add(top, "top", "c", "b", "mid")
+    ksft_ne(mid_state(), mid_before)
+    if what[0] == "kill":
+        s.kill(what[1])
+    else:
+        s.ip(what[1], f"link del {what[2]}")
+    if what[1] == "b":
+        ksft_eq(low_state(), low_before, f"low after {what}")
+    else:
+        ksft_eq(mid_state(), mid_before, f"mid after {what}")
+        busywait(lambda: low_state() == low_between, "low has forgotten top")
+        s.ip("b", "link del mid")
+        ksft_eq(low_state(), low_before, f"low after {what} and mid")
+
+
+def _port_error(netns):
+    """ Can one have the port? """
+    with NetNSEnter(netns), socket.socket(type=socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind(("0.0.0.0", PORT))
+        except OSError as err:
+            return strerror(err.errno)
+    return "success"
+
+
+@ksft_variants([KsftNamedVariant(f"{key}_{order}", key, order)
+                for key in ("geneve", "vxlan") for order in ("bcd", "dbc")])
+def shared_socket(key, order):
+    """
+    Tunnels in B, C and D share a socket in A. One is closed, one is deleted,
+    one dies, and the last of them frees the port.
+    """
+    attr = IFLA_VXLAN_PORT if key == "vxlan" else IFLA_GENEVE_PORT
+    with Pool() as pool:
+        s = Scene(pool, "abcd")
+        for num, home in enumerate("bcd"):
+            s.make(key, "t0", home, "a", data=KINDS[key].data(num + 1) +
+                   [(attr, struct.pack("!H", PORT))])
+            s.ip(home, "link set t0 up")
+        for letter in order:
+            ksft_eq(_port_error(s.nets["a"]), "EADDRINUSE", f"before {letter}")
+            if letter == "b":
+                s.ip("b", "link set t0 down")
+            elif letter == "c":
+                s.ip("c", "link del t0")
+            else:
+                s.kill("d")
+        ksft_eq(_port_error(s.nets["a"]), "success", "none is left")
+
+
+class Gtp:
+    """ The family of gtp, over a socket in a namespace """
+
+    def __init__(self, netns):
+        with NetNSEnter(netns):
+            self.sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW,
+                                      NETLINK_GENERIC)
+        self.sock.bind((0, 0))
+        attrs = self._ask(GENL_ID_CTRL, 0, CTRL_CMD_GETFAMILY,
+                          (CTRL_ATTR_FAMILY_NAME, "gtp"))[20:]
+        while struct.unpack_from("=H", attrs, 2)[0] != CTRL_ATTR_FAMILY_ID:
+            attrs = attrs[(struct.unpack_from("=H", attrs)[0] + 3) & ~3:]
+        self.family, = struct.unpack_from("=H", attrs, 4)
+
+    def _ask(self, family, flags, command, *attrs):
+        body = struct.pack("=BBH", command, 0, 0)
+        body += b"".join(_attr(*attr) for attr in attrs)
+        self.sock.send(struct.pack("=IHHII", len(body) + 16, family,
+                                   flags | NLM_F_REQUEST, 1, 0) + body)
+        return self.sock.recv(65536)
+
+    def add(self, index, num):
+        """ A PDP context of version 1. Returns the error number. """
+        answer = self._ask(
+            self.family, NLM_F_ACK | NLM_F_EXCL, GTP_CMD_NEWPDP,
+            (1, index), (2, 1), (4, socket.inet_aton("192.0.2.9")),
+            (5, bytes([10, 0, num >> 8, num & 255])), (8, num + 1),
+            (9, num + 1))
+        assert struct.unpack_from("=H", answer, 4)[0] == NLMSG_ERROR
+        return -struct.unpack_from("=i", answer, 16)[0]
+
+
+def gtp_contexts():
+    """ They hold a socket each, and die with the device """
+    with Pool() as pool:
+        s = Scene(pool)
+        for what in ("del", "move", "a", "b", "ab"):
+            s.revive("abc")
+            s.make("gtp", "t0", "b", "a")
+            index = ifindex(s.nets["b"], "t0")
+            gtp = Gtp(s.nets["b"])
+            for num in range(50):
+                ksft_eq(strerror(gtp.add(index, num)), "success")
+            ksft_eq(strerror(gtp.add(index, 7)), "EEXIST")
+            gtp.sock.close()
+            s.told()
+            if what == "del":
+                s.ip("b", "link del t0")
+            elif what == "move":
+                s.ip("b", f"link set t0 netns {s.nets['c']}")
+                s.kill("a")
+                ksft_eq(s.told(), {"b": ["t0"], "c": ["t0"]})
+            else:
+                s.kill(what)
+            ksft_eq(s.left(), {}, what)
+
+
+def _open_char(module, path, major, minor):
+    """ A device node, which we make for a moment if there is none """
+    subprocess.run(["modprobe", "-q", module], check=False)
+    made = not os.path.exists(path)
+    if made:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(major, minor))
+    try:
+        return os.open(path, os.O_RDWR)
+    except OSError as err:
+        if err.errno in (errno.ENXIO, errno.ENODEV):
+            raise KsftSkipEx(f"the kernel has no {module}") from err
+        raise
+    finally:
+        if made:
+            os.unlink(path)
+
+
+def _ppp(s, by_netlink=False):
+    """ A unit in A with a device in B. Returns the file. """
+    file = _open_char("ppp_generic", "/dev/ppp", 108, 0)
+    if by_netlink:
+        with NetnsFd(s.nets["b"]) as fd:
+            err = s.rtnl("a").add("dev0", "ppp", fd, [(IFLA_PPP_DEV_FD, file)])
+        ksft_eq(strerror(err), "success")
+    else:
+        with NetNSEnter(s.nets["a"]):
+            unit = fcntl.ioctl(file, PPPIOCNEWUNIT, struct.pack("=i", -1))
+        s.ip("a", f"link set ppp{struct.unpack('=i', unit)[0]} "
+             f"netns {s.nets['b']} name dev0")
+    return file
+
+
+def _tap(s):
+    """ Made in A, and moved to B. Returns the file. """
+    with NetNSEnter(s.nets["a"]):
+        file = _open_char("tun", "/dev/net/tun", 10, 200)
+        fcntl.ioctl(file, TUNSETIFF,
+                    struct.pack("=16sH22x", b"dev0", IFF_TAP_NO_PI))
+    s.ip("a", f"link set dev0 netns {s.nets['b']}")
+    return file
+
+
+@ksft_variants([
+    KsftNamedVariant("ppp_ioctl", _ppp, ["a", "b", "ab"]),
+    KsftNamedVariant("ppp_netlink", lambda s: _ppp(s, True), ["a", "b", "ab"]),
+    # The file keeps A alive
+    KsftNamedVariant("tap", _tap, ["b"]),
+])
+def file_of_device(func, deaths):
+    """ The file is closed, before or after the device or a netns dies """
+    with Pool() as pool:
+        s = Scene(pool)
+        for what in ("close", "del", "move", *deaths):
+            s.revive("abc")
+            file = func(s)
+            s.ip("b", "link set dev0 up")
+            s.told()
+            if what == "move":
+                s.ip("b", f"link set dev0 netns {s.nets['c']}")
+            elif what == "del":
+                s.ip("b", "link del dev0")
+            elif what != "close":
+                s.kill(what)
+            if what in ("del", *deaths):
+                ksft_eq(s.left(), {}, f"{what}, not yet closed")
+            os.close(file)
+            ksft_eq(s.left(), {}, what)
+            # Only once, whoever it was
+            ksft_eq(s.told(), {letter: ["dev0"] for letter in
+                               ("bc" if what == "move" else "b")
+                               if letter in s.nets}, what)
+
+
+def tap_race():
+    """ A tap's file is closed while the tap moves """
+    with Pool() as pool:
+        s = Scene(pool)
+        rtnl = s.rtnl("b")
+        for _ in range(5):
+            file = _tap(s)
+            s.told()
+            with NetnsFd(s.nets["c"]) as fd:
+                pid = os.fork()
+                if pid == 0:
+                    os.close(file)
+                    os._exit(rtnl.move("dev0", fd))
+                # So that neither is always the first one
+                time.sleep(random.random() * 0.005)
+                os.close(file)
+                err = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            ksft_in(strerror(err), ["success", "ENODEV"])
+            ksft_eq(s.left(), {})
+            ksft_eq(s.told(), {"b": ["dev0"]} if err else
+                    {"b": ["dev0"], "c": ["dev0"]})
+
+
+def rmnet_bridge():
+    """ What is bridged to an upper is free when that dies """
+    with Pool() as pool:
+        s = Scene(pool)
+        for letter, args in (("b", "link del r0"), ("a", "link del low"),
+                             ("a", "link set low netns {c}"), ("a", None)):
+            s.revive("abc")
+            s.ip("a", "link add low type dummy")
+            s.make("rmnet", "r0", "b", "a", 5, "low")
+            s.ip("b", "link add s0 type dummy")
+            s.ip("b", "link set s0 master r0")
+            if args:
+                s.ip(letter, args.format(c=s.nets["c"]))
+            else:
+                s.kill(letter)
+            ksft_eq(s.left()["b"], ["s0"], args)
+            s.make("macvlan_passthru", "u0", "b", "b", 1, "s0")
+            s.kill("".join(s.nets))
+
+
+def main():
+    """ All of the above """
+    ksft_run([taken_out, shared_socket, gtp_contexts, rmnet_bridge,
+              file_of_device, tap_race])
+    ksft_exit()
+
+
+if __name__ == "__main__":
+    main()
