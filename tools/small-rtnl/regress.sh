@@ -9,7 +9,9 @@
 . "$TOOLS/status.sh"
 
 tests=(rtnetlink.sh link_netns.py netns-name.sh veth.sh netdevice.sh
-	bareudp.sh ipvtap_test.sh)
+	bareudp.sh ipvtap_test.sh macvlan_mcast_shared_mac.sh vlan_hw_filter.sh
+	test_vxlan_fdb_changelink.sh test_vxlan_nh.sh ip6_tunnel.sh
+	gre_ipv6_lladdr.sh nk_qlease.py)
 
 # In the guest, which may write to the tree: all output of one test after the
 # other, and its status
