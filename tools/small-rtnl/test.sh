@@ -85,8 +85,8 @@ test_selftests()
 {
 	local kernel rc=0 rc_stock=0
 
-	# Half as many races as by default
-	export GUEST_ENV="RACES=3 KINDS=all"
+	# A third of the races that are the default
+	export GUEST_ENV="RACES=2 KINDS=all"
 	for kernel in stock patched; do
 		"$TOOLS/build.sh" "$kernel" debug >/dev/null
 	done
