@@ -68,7 +68,7 @@ configure()
 warnings()
 {
 	grep -aE '(warning|error):' "$1" | grep -v ': error: bad constant expression$' |
-		sed -E 's,^(\.\./)+,,' | sort -u
+		sed -E 's,^(\.\./)+,,' | sort -u || true
 }
 
 for name in "${names[@]}"; do
