@@ -18,7 +18,8 @@ A case is a list of steps: devices are deleted, or moved to another namespace,
 or one or more namespaces die. Each case is played with all kinds at a time, as
 they would meet on a host. After each step, a device is left if a short model of
 who depends on whom says so, and each device that is gone was announced dead
-once, in its namespace if that lives. What is left can then be deleted. If no
+once, in its namespace if that lives, and before a lower device came there that
+it did not survive the move of. What is left can then be deleted. If no
 namespace died, all is played twice, with the same names.
 
 Environment: KINDS, a list of keys of the table in rtnl_net_devs.py, or "all".
@@ -28,11 +29,12 @@ Without it, kinds that the kernel does not have are left out.
 import os
 import subprocess
 
-from lib.py import KsftNamedVariant, KsftSkipEx, ksft_eq, ksft_exit, ksft_run, \
-    ksft_variants
+from lib.py import KsftNamedVariant, KsftSkipEx, ksft_eq, ksft_exit, ksft_lt, \
+    ksft_run, ksft_variants
 from rtnl_net_devs import KINDS, PAIR, STACKED, TUNNEL, make, \
     present
-from rtnl_net_lib import NetnsFd, Pool, ifindex, strerror
+from rtnl_net_lib import RTM_DELLINK, RTM_NEWLINK, NetnsFd, Pool, ifindex, \
+    strerror
 
 CASES = {
     PAIR: [
@@ -200,9 +202,13 @@ class Scene:
             moved = dict(self.where) if words[0] == "move" else {}
             gone = self.act(*words)
             announced = {letter: [] for letter in self.nets}
+            # Who dies before which device comes to the same namespace
+            order = {letter: [] for letter in self.nets}
             for name in sorted(gone):
-                self.needs.pop(name)
+                lower = self.needs.pop(name)
                 home = self.where.pop(name)
+                if moved and self.where.get(lower) == home:
+                    order[home].append((name, lower))
                 if home in announced:
                     announced[home].append(name)
             # One that moves is announced dead where it was
@@ -211,8 +217,15 @@ class Scene:
                     announced[home].append(name)
             self.check(case)
             for letter, monitor in self.monitors.items():
-                ksft_eq(monitor.deleted(), sorted(announced[letter]),
+                events = monitor.events()
+                ksft_eq(sorted(name for kind, name in events
+                               if kind == RTM_DELLINK),
+                        sorted(announced[letter]),
                         f"{case}: wrong notifications in {letter}")
+                for name, lower in order[letter]:
+                    ksft_lt(events.index((RTM_DELLINK, name)),
+                            events.index((RTM_NEWLINK, lower)),
+                            f"{case}: {lower} comes before {name} dies")
 
     def check(self, case):
         """ What is left, where """

@@ -483,15 +483,23 @@ class Monitor(Rtnl):
         sock.setblocking(False)
         return sock
 
-    def deleted(self):
-        """ Names of the devices that were announced dead since last asked """
-        names = []
+    def events(self):
+        """
+        RTM_NEWLINK or RTM_DELLINK, and the name of the device, of all that was
+        announced since last asked
+        """
+        found = []
         while True:
             try:
                 data = self.sock.recv(65536)
             except BlockingIOError:
-                return sorted(names)
-            names += self._parse(data)
+                return found
+            found += self._parse(data)
+
+    def deleted(self):
+        """ Names of the devices that were announced dead since last asked """
+        return sorted(name for kind, name in self.events()
+                      if kind == RTM_DELLINK)
 
     @staticmethod
     def _parse(data):
@@ -499,10 +507,10 @@ class Monitor(Rtnl):
             length, kind = struct.unpack_from("=IH", data)
             family = data[16]
             attrs = data[32:length]
-            while kind == RTM_DELLINK and family == socket.AF_UNSPEC and attrs:
+            while family == socket.AF_UNSPEC and attrs:
                 size, attr = struct.unpack_from("=HH", attrs)
                 if attr == IFLA_IFNAME:
-                    yield attrs[4:size - 1].decode()
+                    yield kind, attrs[4:size - 1].decode()
                 attrs = attrs[(size + 3) & ~3:]
             data = data[(length + 3) & ~3:]
 

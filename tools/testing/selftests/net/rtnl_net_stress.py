@@ -54,7 +54,6 @@ ROUNDS = int(os.environ.get("ROUNDS", "150"))
 SLOTS = int(os.environ.get("SLOTS", "12"))
 SEED = int(os.environ.get("SEED", "0")) or time.time_ns() & 0xffffffff
 
-OBJECTS = 8
 KILL = 0.03
 
 # What is done to a whole object, and how often. What does not fit is a move,
@@ -276,7 +275,7 @@ class Object:
 
     def number(self, part):
         """ Nobody else's, ever """
-        return (self.num * 4000 + self.life * 8 + ord(part) - ord("a")) % 64000
+        return ((self.life * 8 + ord(part) - ord("a")) * 64 + self.num) % 64000
 
     def make_upper(self, hold, part, numbers):
         """ One of the uppers that are not there """
@@ -480,8 +479,10 @@ def kinds(pool):
 def work(slots, worker, modes, results):
     """ All that a worker does """
     rng = random.Random(f"{SEED} {worker}")
+    # Enough for one of each kind
+    count = max(8, -(-len(KINDS) // WORKERS))
     objects = [Object(slots, num, KINDS[num % len(KINDS)], modes)
-               for num in range(worker * OBJECTS, (worker + 1) * OBJECTS)]
+               for num in range(worker * count, (worker + 1) * count)]
     done = collections.Counter()
     failure = None
     try:
