@@ -8,6 +8,8 @@
 # options on top of base.config and qemu.config.
 
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=kbuild.sh
+. "$TOOLS/kbuild.sh"
 
 [ $# -eq 2 ] || die "usage: build.sh patched|stock debug|kasan|kcsan|off|um|FRAGMENT"
 tree=$1
@@ -64,28 +66,10 @@ stock)
 esac
 obj=$src/.obj-$config
 
-# The base without our series; made from the tag, so that a rebuilt patched
-# tree leaves it, and its objects, alone
-stock_tree()
-{
-	local want tmp=$BUILD/stock.tmp
-
-	[ -d "$BUILD/linux/.git" ] || die "there is no patched tree at $BUILD/linux: run 'make tree'"
-	want=$(git -C "$BUILD/linux" rev-parse 'base^{tree}')
-	[ "$(cat "$src/.base-tree" 2>/dev/null)" != "$want" ] || return 0
-	say "making the stock tree $src"
-	need_space "$BUILD" 3000
-	rm -rf "$src" "$tmp"
-	mkdir "$tmp"
-	git -C "$BUILD/linux" archive base | tar -C "$tmp" -xf -
-	echo "$want" >"$tmp/.base-tree"
-	mv "$tmp" "$src"
-}
-
 # All that an image depends on
 state()
 {
-	cat "${parts[@]}" "$TOOLS/build.sh"
+	cat "${parts[@]}" "$TOOLS/build.sh" "$TOOLS/kbuild.sh"
 	gcc --version
 	if [ "$tree" = stock ]; then
 		cat "$src/.base-tree"
@@ -95,49 +79,6 @@ state()
 	git rev-parse 'HEAD^{tree}'
 	git diff HEAD
 	git ls-files -z --others --exclude-standard | xargs -0r sha256sum
-}
-
-# kmake TARGET...: nothing of the caller's environment or of an outer make may
-# change a kernel. The objects are a child of the tree: that makes kbuild name
-# the sources "../", so that ccache finds an object of the other tree again.
-kmake()
-{
-	env -i PATH="$PATH" HOME="$HOME" LC_ALL=C \
-		CCACHE_DIR="$CACHE/ccache" CCACHE_BASEDIR="$src" \
-		LOCALVERSION= CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=4G \
-		CCACHE_SLOPPINESS=time_macros,include_file_mtime,include_file_ctime \
-		make -C "$src" -j "$JOBS" O="$obj" ARCH="$arch" \
-		CC="ccache gcc" HOSTCC="ccache gcc" KBUILD_BUILD_VERSION=1 \
-		KBUILD_BUILD_TIMESTAMP="Thu Jan  1 00:00:00 UTC 2026" \
-		KBUILD_BUILD_USER=small-rtnl KBUILD_BUILD_HOST=small-rtnl "$@"
-}
-
-# Kconfig drops what it cannot have without a word. A later fragment overrides
-# an earlier one.
-check_config()
-{
-	awk '
-	function said(line) {
-		if (line ~ /^CONFIG_[A-Za-z0-9_]+=/)
-			return substr(line, 1, index(line, "=") - 1)
-		if (line ~ /^# CONFIG_[A-Za-z0-9_]+ is not set$/)
-			return substr(line, 3, length(line) - 13)
-	}
-	(name = said($0)) == "" { next }
-	FILENAME == ARGV[ARGC - 1] { have[name] = $0; next }
-	{ want[name] = $0; from[name] = FILENAME }
-	END {
-		for (name in want) {
-			unset = "# " name " is not set"
-			got = name in have ? have[name] : unset
-			if (got == want[name])
-				continue
-			printf "error: Kconfig dropped %s, asked for in %s (it became: %s): add what it depends on there, or remove it\n",
-				want[name], from[name], got
-			bad = 1
-		}
-		exit bad
-	}' "$@" >&2
 }
 
 configure()
@@ -178,12 +119,7 @@ mkdir -p "$BUILD/log"
 log=$BUILD/log/build-$tree-$config
 exec 9>"$BUILD/.lock-$tree-$config"
 flock -n 9 || { say "waiting for another build of $tree $config"; flock 9; }
-if [ "$tree" = stock ]; then
-	exec 8>"$BUILD/.lock-stock"
-	flock 8
-	stock_tree
-	exec 8>&-
-fi
+[ "$tree" = patched ] || stock_tree
 mkdir -p "$obj"
 now=$(state | sha256sum)
 if [ "$(cat "$obj/.built" 2>/dev/null)" != "$now" ]; then

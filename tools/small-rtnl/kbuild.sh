@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# Sourced by who compiles kernels: the base's tree, how make is called, and what
+# Kconfig did with our options.
+
+# The base without our series, $BUILD/stock; made from the tag, so that a rebuilt
+# patched tree leaves it, and its objects, alone
+stock_tree()
+(
+	stock=$BUILD/stock
+
+	[ -d "$BUILD/linux/.git" ] || die "there is no patched tree at $BUILD/linux: run 'make tree'"
+	want=$(git -C "$BUILD/linux" rev-parse 'base^{tree}')
+	exec 8>"$BUILD/.lock-stock"
+	flock 8
+	[ "$(cat "$stock/.base-tree" 2>/dev/null)" != "$want" ] || return 0
+	say "making the stock tree $stock"
+	need_space "$BUILD" 3000
+	rm -rf "$stock" "$stock.tmp"
+	mkdir "$stock.tmp"
+	git -C "$BUILD/linux" archive base | tar -C "$stock.tmp" -xf -
+	echo "$want" >"$stock.tmp/.base-tree"
+	mv "$stock.tmp" "$stock"
+)
+
+# shellcheck disable=SC2154 # of those who source this
+# kmake ARGUMENT...: make in $src, for $arch, with $cc. Nothing of the caller's
+# environment or of an outer make may change a kernel. The objects, $obj, are a
+# child of the tree: that makes kbuild name the sources "../", so that ccache
+# finds an object of the other tree again.
+kmake()
+{
+	env -i PATH="$PATH" HOME="$HOME" LC_ALL=C \
+		CCACHE_DIR="$CACHE/ccache" CCACHE_BASEDIR="$src" \
+		LOCALVERSION= CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=4G \
+		CCACHE_SLOPPINESS=time_macros,include_file_mtime,include_file_ctime \
+		make -C "$src" -j "$JOBS" O="$obj" ARCH="$arch" \
+		CC="ccache ${cc:-gcc}" HOSTCC="ccache gcc" KBUILD_BUILD_VERSION=1 \
+		KBUILD_BUILD_TIMESTAMP="Thu Jan  1 00:00:00 UTC 2026" \
+		KBUILD_BUILD_USER=small-rtnl KBUILD_BUILD_HOST=small-rtnl "$@"
+}
+
+# check_config FRAGMENT... CONFIG: Kconfig drops what it cannot have without a
+# word. A later fragment overrides an earlier one.
+check_config()
+{
+	awk '
+	function said(line) {
+		if (line ~ /^CONFIG_[A-Za-z0-9_]+=/)
+			return substr(line, 1, index(line, "=") - 1)
+		if (line ~ /^# CONFIG_[A-Za-z0-9_]+ is not set$/)
+			return substr(line, 3, length(line) - 13)
+	}
+	(name = said($0)) == "" { next }
+	FILENAME == ARGV[ARGC - 1] { have[name] = $0; next }
+	{ want[name] = $0; from[name] = FILENAME }
+	END {
+		for (name in want) {
+			unset = "# " name " is not set"
+			got = name in have ? have[name] : unset
+			if (got == want[name])
+				continue
+			printf "error: Kconfig dropped %s, asked for in %s (it became: %s): add what it depends on there, or remove it\n",
+				want[name], from[name], got
+			bad = 1
+		}
+		exit bad
+	}' "$@" >&2
+}
