@@ -245,6 +245,9 @@ check_arguments
 find_kernel
 mkdir -p "$BUILD/log"
 LOG=${LOG:-$BUILD/log/$name-console.log}
+# The guest inherits the lock, and may outlive us
+exec 8>>"$LOG"
+flock -n 8 || die "another guest writes to $LOG: wait for it, or set LOG= to another file"
 work=$(mktemp -d "${TMPDIR:-/tmp}/small-rtnl.XXXXXX")
 initramfs
 rc=0
