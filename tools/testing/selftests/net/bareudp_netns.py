@@ -27,56 +27,40 @@ import random
 import socket
 import subprocess
 
-from lib.py import KsftNamedVariant, NetNSEnter, ip, \
-    ksft_disruptive, ksft_eq, ksft_exit, ksft_in, ksft_pr, ksft_run, \
-    ksft_true, ksft_variants
-from rtnl_net_lib import IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, \
-    IFLA_LINKINFO, IFLA_NET_NS_FD, IFLA_TARGET_NETNSID, NLM_F_CREATE, \
-    NLM_F_EXCL, NetnsFd, Pool, RTM_NEWLINK, WAIT_TIMEOUT, at_once, \
-    bareudp_data, devices, encap_route, ifindex, require_modules, strerror, \
-    udp_in_ip, while_dying
+from lib.py import KsftNamedVariant, NetNSEnter, ip, ksft_disruptive, ksft_eq, \
+    ksft_exit, ksft_in, ksft_pr, ksft_run, ksft_variants
+from rtnl_net_lib import IFLA_IFNAME, IFLA_LINK_NETNSID, IFLA_TARGET_NETNSID, \
+    Nets, NetnsFd, Pool, RTM_NEWLINK, WAIT_TIMEOUT, at_once, bareudp_data, \
+    devices, encap_route, ifindex, ip_fails, pr_outcomes, require_modules, \
+    strerror, udp_in_ip, while_dying
 
 ROUNDS = int(os.environ.get("ROUNDS", "300"))
 RACES = int(os.environ.get("RACES", "6"))
 NETNSID = {"a": 100, "b": 200, "c": 300}
 
-IFLA_LINK_NETNSID = 37
 PORT = 6635
 
 
-class Setup:
+class Setup(Nets):
     """ The namespaces, with what listens in them """
 
     def __init__(self, pool, home="b", up=False):
-        self.pool = pool
+        super().__init__(pool, "a", "b", "c", "z")
         self.home = home
         self.up = up
         self.known = set()
-        self.z, = pool.add("z")
-        self.revive("a", "b", "c")
-        self.listen("a", "b", "c")
-
-    def revive(self, *which):
-        """ New namespaces, perhaps in place of dead ones """
-        for name in which:
-            setattr(self, name, self.pool.add(name)[0])
 
     def introduce(self, where, *which):
         """ Have namespaces known to another one by their netnsids """
         for name in which:
-            who = self.at(where), self.at(name)
+            who = self.nets[where], self.nets[name]
             if who not in self.known:
                 ip(f"netns set {who[1]} {NETNSID[name]}", ns=who[0])
                 self.known.add(who)
 
-    def listen(self, *which):
-        """ Have notifications of these namespaces collected from now on """
-        self.monitors = {name: self.pool.monitor(getattr(self, name))
-                         for name in which}
-
-    def at(self, which=None):
-        """ The name of the namespace, by default of the device's """
-        return getattr(self, which or self.home)
+    def at(self):
+        """ The namespace of the device """
+        return self.nets[self.home]
 
     def add(self, dev="bu0", port=PORT):
         """ Make the device. Fails if the name or the port is in use. """
@@ -86,32 +70,18 @@ class Setup:
             ip(f"addr add 198.51.100.1/24 dev {dev}", ns=self.at())
             ip(f"link set {dev} up", ns=self.at())
 
-    def add_err(self, rtnl, dev="bu0", netns=None, port=PORT):
-        """ The same over a socket in A, and returns the error number """
-        with NetnsFd(netns or self.at()) as fd:
-            return rtnl.add(dev, "bareudp", fd, bareudp_data(port))
-
-    def deleted(self):
-        """ Devices announced dead, by namespace """
-        return {name: monitor.deleted()
-                for name, monitor in self.monitors.items()}
-
-    def check_told(self, **announced):
-        """ Exactly these were announced dead """
-        expected = {name: announced.get(name, []) for name in self.monitors}
-        ksft_eq(self.deleted(), expected, "wrong notifications")
-
-    def check_gone(self, **announced):
-        """ No device is left, and exactly these were announced dead """
-        ksft_eq(self.pool.extra(), {}, "devices are left")
-        self.check_told(**announced)
+    def add_err(self, netns, dev="bu0", rtnl=None):
+        """ The same, over a socket in A. Returns the error number. """
+        with NetnsFd(netns) as fd:
+            return (rtnl or self.rtnl["a"]).add(dev, "bareudp", fd,
+                                                bareudp_data(PORT))
 
     def check_free(self):
         """ The same device can be made and deleted again, at once """
         self.add()
         ksft_in("bu0", devices(self.at()))
         ip("link del bu0", ns=self.at())
-        ksft_eq(self.pool.extra(), {}, "the second device is left")
+        self.check_left("after the second device")
 
 
 def _del_name(s):
@@ -119,8 +89,7 @@ def _del_name(s):
 
 
 def _del_index(s):
-    rtnl = s.pool.rtnl(s.at())
-    err = rtnl.delete_index(ifindex(s.at(), "bu0"))
+    err = s.rtnl[s.home].delete_index(ifindex(s.at(), "bu0"))
     ksft_eq(strerror(err), "success")
 
 
@@ -136,8 +105,7 @@ def _del_group(s):
 
 def _del_target_netnsid(s):
     s.introduce("z", s.home)
-    rtnl = s.pool.rtnl(s.z)
-    err = rtnl.delete("bu0", NETNSID[s.home])
+    err = s.rtnl["z"].delete("bu0", NETNSID[s.home])
     ksft_eq(strerror(err), "success")
 
 
@@ -175,10 +143,9 @@ def made_from_elsewhere():
         for up in ("", "up"):
             ip(f"link add bu0 {up} netns {s.b} link-netnsid {NETNSID['a']} "
                f"type bareudp dstport {PORT} ethertype ip", ns=s.z)
-            ksft_eq(pool.extra(), {s.b: ["bu0"]}, "it is not in B")
+            s.check_left(b=["bu0"])
             # The port is one of A, not of Z
-            rtnl = pool.rtnl(s.a)
-            ksft_eq(strerror(s.add_err(rtnl, "other", s.c)), "EBUSY")
+            ksft_eq(strerror(s.add_err(s.c, "other")), "EBUSY")
             s.deleted()
             ip("link del bu0", ns=s.b)
             s.check_gone(b=["bu0"])
@@ -198,29 +165,22 @@ def netns_death(home, dies, up):
     """ The device is gone, and its name and port are free where they can be """
     with Pool() as pool:
         s = Setup(pool, home, up)
-        lives = [name for name in "abc" if name not in dies]
-        s.listen(*lives)
         s.add()
         s.deleted()
-        pool.kill(*map(s.at, dies))
-        pool.wait_freed()
-        s.check_gone(**({home: ["bu0"]} if home in lives else {}))
+        s.kill(*dies)
+        s.check_gone(**{home: ["bu0"]})
         s.revive(*dies)
         s.check_free()
 
 
 def _kill(*which):
     def func(s, home):
-        dies = {home if name == "home" else name for name in which}
-        s.pool.kill(*map(s.at, sorted(dies)))
-        s.pool.wait_freed()
-        return dies
+        s.kill(*{home if name == "home" else name for name in which})
     return func
 
 
 def _delete(s, home):
-    ip("link del bu0", ns=s.at(home))
-    return set()
+    ip("link del bu0", ns=s.nets[home])
 
 
 MOVES = {"to_c": "c", "to_socket": "a", "there_and_back": "cb",
@@ -242,26 +202,22 @@ def move(path, func, up):
     """ The device is moved, once or more, and then somebody dies """
     with Pool() as pool:
         s = Setup(pool, "b", up)
-        s.listen()
         s.add()
         home = "b"
         for name in path:
-            ip(f"link set bu0 netns {s.at(name)}", ns=s.at(home))
+            ip(f"link set bu0 netns {s.nets[name]}", ns=s.nets[home])
             home = name
-            ksft_eq(pool.extra(), {s.at(home): ["bu0"]}, "wrong devices")
+            s.check_left(**{home: ["bu0"]})
             if up:
                 # It goes down when moved, and with it the socket
-                ip("link set bu0 up", ns=s.at(home))
-        monitors = {name: pool.monitor(s.at(name)) for name in "abc"}
-        dead = func(s, home)
-        if func is not _delete and not dead & {"a", home}:
-            ksft_eq(pool.extra(), {s.at(home): ["bu0"]}, "it had to stay")
-            ip("link del bu0", ns=s.at(home))
-        ksft_eq(pool.extra(), {}, "devices are left")
-        for name in set("abc") - dead:
-            ksft_eq(monitors[name].deleted(), ["bu0"] * (name == home),
-                    f"wrong notifications in {name.upper()}")
-        s.revive(*sorted(dead))
+                ip("link set bu0 up", ns=s.nets[home])
+        s.deleted()
+        func(s, home)
+        if func is not _delete and {"a", home} <= set(s.nets):
+            s.check_left("after a death", **{home: ["bu0"]})
+            ip("link del bu0", ns=s.nets[home])
+        s.check_gone(**{home: ["bu0"]})
+        s.revive(*"abc")
         s.check_free()
 
 
@@ -275,34 +231,25 @@ def move(path, func, up):
 def many_devices(which):
     """ Devices in several namespaces have their sockets in one """
     with Pool() as pool:
-        nets = dict(zip("s01234", pool.add(*["n"] * 6)))
-        rtnl = pool.rtnl(nets["s"])
+        s = Nets(pool, *"s01234")
         for num in range(18):
-            netns = list(nets.values())[num % 6]
-            with NetnsFd(netns) as fd:
-                err = rtnl.add(f"dev{num}", "bareudp", fd,
-                               bareudp_data(PORT + num))
+            name = list(s.nets)[num % 6]
+            with NetnsFd(s.nets[name]) as fd:
+                err = s.rtnl["s"].add(f"dev{num}", "bareudp", fd,
+                                      bareudp_data(PORT + num))
             ksft_eq(strerror(err), "success", f"device {num}")
             if num % 3:
-                ip(f"link set dev{num} up", ns=netns)
-        devs = {netns: [f"dev{num}" for num in range(pos, 18, 6)]
-                for pos, netns in enumerate(nets.values())}
-        ksft_eq(pool.extra(), {netns: sorted(names)
-                               for netns, names in devs.items()},
-                "not all devices are there")
-        monitors = {netns: pool.monitor(netns)
-                    for name, netns in nets.items() if name not in which}
-        pool.kill(*(nets[name] for name in which))
-        pool.wait_freed()
-
-        dead = "s" in which
-        ksft_eq(pool.extra(),
-                {} if dead else {netns: sorted(devs[netns])
-                                 for netns in monitors},
-                "wrong devices are left")
-        for netns, monitor in monitors.items():
-            ksft_eq(monitor.deleted(), sorted(devs[netns]) if dead else [],
-                    "wrong notifications")
+                ip(f"link set dev{num} up", ns=s.nets[name])
+        devs = {name: sorted(f"dev{num}" for num in range(pos, 18, 6))
+                for pos, name in enumerate(s.nets)}
+        s.check_left(**devs)
+        s.deleted()
+        s.kill(*which)
+        if "s" in which:
+            s.check_gone(**devs)
+        else:
+            s.check_left(**{name: devs[name] for name in s.nets})
+            s.check_deleted()
 
 
 def race_ports():
@@ -310,17 +257,17 @@ def race_ports():
     with Pool() as pool:
         s = Setup(pool)
         # From a socket that the two share, an answer could go astray
-        rtnl = [pool.rtnl(s.a) for _ in range(2)]
+        other = pool.rtnl(s.a)
         first = 0
         for _ in range(RACES):
             s.deleted()
-            errs = at_once(lambda: s.add_err(rtnl[0], "bu0", s.b),
-                           lambda: s.add_err(rtnl[1], "bu0", s.c))
+            errs = at_once(lambda: s.add_err(s.b),
+                           lambda: s.add_err(s.c, rtnl=other))
             ksft_eq(sorted(map(strerror, errs)), ["EBUSY", "success"])
             home = "b" if errs[0] == 0 else "c"
             first += home == "b"
-            ksft_eq(pool.extra(), {s.at(home): ["bu0"]}, "wrong devices")
-            ip("link del bu0", ns=s.at(home))
+            s.check_left(**{home: ["bu0"]})
+            ip("link del bu0", ns=s.nets[home])
             s.check_gone(**{home: ["bu0"]})
         ksft_pr(f"the first one won {first} of {RACES} rounds")
         s.check_free()
@@ -330,23 +277,21 @@ def race_port_reuse():
     """ A device is made while the one that has the port is deleted """
     with Pool() as pool:
         s = Setup(pool)
-        rtnl_a, rtnl_b, rtnl_c = map(pool.rtnl, (s.a, s.b, s.c))
         late = 0
         for _ in range(RACES):
             s.add()
             s.deleted()
             err_del, err_add = at_once(
-                lambda: rtnl_b.delete("bu0"),
-                lambda: s.add_err(rtnl_a, "bu0", s.c))
+                lambda: s.rtnl["b"].delete("bu0"), lambda: s.add_err(s.c))
             ksft_eq(strerror(err_del), "success")
             ksft_in(strerror(err_add), ["success", "EBUSY"])
-            s.check_told(b=["bu0"])
+            s.check_deleted(b=["bu0"])
             late += not err_add
             if err_add:
                 # Now that the other one is gone, nothing is in the way
-                ksft_eq(strerror(s.add_err(rtnl_a, "bu0", s.c)), "success")
-            ksft_eq(pool.extra(), {s.c: ["bu0"]}, "wrong devices")
-            ksft_eq(strerror(rtnl_c.delete("bu0")), "success")
+                ksft_eq(strerror(s.add_err(s.c)), "success")
+            s.check_left(c=["bu0"])
+            ksft_eq(strerror(s.rtnl["c"].delete("bu0")), "success")
             s.check_gone(c=["bu0"])
         ksft_pr(f"the port was free in {late} of {RACES} rounds")
         s.check_free()
@@ -363,33 +308,24 @@ def race_delete_and_death(dies, up):
     """ The device is deleted while namespaces die. It dies only once. """
     with Pool() as pool:
         s = Setup(pool, "b", up)
-        s.listen(*sorted({"b"} - set(dies)))
-        rtnl = pool.rtnl(s.z)
         outcomes = []
         for _ in range(RACES):
             s.introduce("z", "b")
             s.add()
             s.deleted()
-            err, = while_dying(pool.hold(*map(s.at, dies)),
-                               lambda: rtnl.delete("bu0", NETNSID["b"]))
+            err, = while_dying(
+                s.hold(*dies),
+                lambda: s.rtnl["z"].delete("bu0", NETNSID["b"]))
             outcomes.append(strerror(err))
-            if "b" in dies:
-                # EINVAL: the netnsid leads nowhere any more
-                ksft_in(strerror(err), ["success", "ENODEV", "EINVAL"])
-                s.check_gone()
-            else:
-                ksft_in(strerror(err), ["success", "ENODEV"])
-                # Whoever it was: gone, told once
-                s.check_gone(b=["bu0"])
+            # EINVAL: the netnsid leads nowhere any more
+            ksft_in(strerror(err), ["success", "ENODEV",
+                                    *["EINVAL"] * ("b" in dies)])
+            # Whoever it was: gone, told once
+            s.check_gone(b=["bu0"])
             pool.wait_freed()
             s.revive(*dies)
-        ksft_pr(_count(outcomes))
+        pr_outcomes(outcomes)
         s.check_free()
-
-
-def _count(outcomes):
-    return ", ".join(f"{outcomes.count(outcome)} times {outcome}"
-                     for outcome in sorted(set(outcomes)))
 
 
 @ksft_variants([
@@ -403,31 +339,26 @@ def race_move_and_death(dies, target, allowed):
     """ The device moves while a namespace dies """
     with Pool() as pool:
         s = Setup(pool)
-        rtnl = pool.rtnl(s.b)
-        s.listen(*sorted({"b", "c"} - {dies}))
         outcomes = []
         for _ in range(RACES):
             s.introduce("b", target)
             s.add()
             s.deleted()
             err, = while_dying(
-                pool.hold(s.at(dies)),
-                lambda: rtnl.request(RTM_NEWLINK, 0, (IFLA_IFNAME, "bu0"),
-                                     (IFLA_TARGET_NETNSID, NETNSID[target])))
+                s.hold(dies), lambda: s.rtnl["b"].request(
+                    RTM_NEWLINK, 0, (IFLA_IFNAME, "bu0"),
+                    (IFLA_TARGET_NETNSID, NETNSID[target])))
             outcomes.append(strerror(err))
             ksft_in(strerror(err), allowed)
             pool.wait_freed()
             if err and dies != "a":
                 # It could not move, and nobody killed it
-                ksft_eq(pool.extra(), {s.b: ["bu0"]}, "wrong devices")
+                s.check_left(b=["bu0"])
                 ip("link del bu0", ns=s.b)
             # Moving looks like a death to who is left behind
-            told = {"b": ["bu0"]}
-            if not err and target != dies:
-                told[target] = ["bu0"]
-            s.check_gone(**told)
+            s.check_gone(b=["bu0"], **{target: [] if err else ["bu0"]})
             s.revive(dies)
-        ksft_pr(_count(outcomes))
+        pr_outcomes(outcomes)
         s.check_free()
 
 
@@ -435,25 +366,20 @@ def race_newlink_and_death():
     """ A device is made while the namespace of its socket dies """
     with Pool() as pool:
         s = Setup(pool)
-        rtnl = pool.rtnl(s.z)
-        s.listen("b")
         outcomes = []
         for _ in range(RACES):
             s.introduce("b", "a")
             s.deleted()
             with NetnsFd(s.b) as fd:
-                err, = while_dying(pool.hold(s.a), lambda: rtnl.request(
-                    RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL,
-                    (IFLA_IFNAME, "bu0"), (IFLA_NET_NS_FD, fd),
-                    (IFLA_LINK_NETNSID, NETNSID["a"]),
-                    (IFLA_LINKINFO, [(IFLA_INFO_KIND, "bareudp"),
-                                     (IFLA_INFO_DATA, bareudp_data(PORT))])))
+                err, = while_dying(s.hold("a"), lambda: s.rtnl["z"].add(
+                    "bu0", "bareudp", fd, bareudp_data(PORT),
+                    attrs=[(IFLA_LINK_NETNSID, NETNSID["a"])]))
             outcomes.append(strerror(err))
             ksft_in(strerror(err), ["success", "EINVAL"])
             pool.wait_freed()
             s.check_gone(b=[] if err else ["bu0"])
             s.revive("a")
-        ksft_pr(_count(outcomes))
+        pr_outcomes(outcomes)
         s.check_free()
 
 
@@ -463,10 +389,7 @@ def _name_taken(s):
 
 
 def _port_taken(s):
-    with NetnsFd(s.c) as fd:
-        rtnl = s.pool.rtnl(s.a)
-        err = rtnl.add("other", "bareudp", fd, bareudp_data(PORT))
-    ksft_eq(strerror(err), "success")
+    ksft_eq(strerror(s.add_err(s.c, "other")), "success")
     return lambda: ip("link del other", ns=s.c)
 
 
@@ -497,12 +420,9 @@ def newlink_fails(prepare, option, kind_option, message):
         undo = prepare(s) if prepare else lambda: None
         before = pool.extra()
         for _ in range(3):
-            ret = subprocess.run(
-                f"ip -n {s.a} link add bu0 {option} netns {s.b} type bareudp "
-                f"dstport {PORT} {kind_option or 'ethertype ip'}", shell=True,
-                text=True, check=False, capture_output=True)
-            ksft_true(ret.returncode != 0, "the command succeeded")
-            ksft_in(message, ret.stderr)
+            ip_fails(f"-n {s.a} link add bu0 {option} netns {s.b} type "
+                     f"bareudp dstport {PORT} {kind_option or 'ethertype ip'}",
+                     message)
             ksft_eq(pool.extra(), before, "devices are left")
             if prepare in (None, _name_taken):
                 # Neither the name nor the port of what failed is in use
@@ -520,10 +440,10 @@ class Route:
 
     def __init__(self, s):
         self.s = s
-        self.d, = s.pool.add("d")
-        ip(f"link add a0 type veth peer d0 netns {self.d}", ns=s.a)
+        s.revive("d")
+        ip(f"link add a0 type veth peer d0 netns {s.d}", ns=s.a)
         for netns, dev, addr in ((s.a, "a0", "192.0.2.1/24"),
-                                 (self.d, "d0", "192.0.2.2/24")):
+                                 (s.d, "d0", "192.0.2.2/24")):
             ip(f"addr add {addr} dev {dev}", ns=netns)
             ip(f"link set {dev} up", ns=netns)
         s.add()
@@ -549,7 +469,7 @@ class Route:
     def check(self):
         """ What is sent arrives, to and from D """
         packet = udp_in_ip("203.0.113.1", "198.51.100.1", PORT, b"small")
-        with self._socket(self.d) as sock:
+        with self._socket(self.s.d) as sock:
             sock.sendto(packet, ("192.0.2.1", PORT))
             ksft_eq(self.sock.recv(1000), b"small", "that was not sent")
             if self.encap:
@@ -565,38 +485,25 @@ class Route:
         self.sock.close()
 
 
-def _del_d0(route):
-    ip("link del d0", ns=route.d)
-
-
-def _del_a0(route):
-    ip("link del a0", ns=route.s.a)
-
-
-def _kill_d(route):
-    route.s.pool.kill(route.d)
-
-
-def _kill_a(route):
-    route.s.pool.kill(route.s.a)
-
-
-def _kill_a_and_d(route):
-    route.s.pool.kill(route.s.a, route.d)
-
-
-def _kill_b_and_d(route):
-    route.close()
-    route.s.pool.kill(route.s.b, route.d)
+def _kill_of(*which):
+    def func(route):
+        if "b" in which:
+            route.close()
+        route.s.kill(*which)
+    return func
 
 
 @ksft_variants([
-    KsftNamedVariant("other_end_deleted", _del_d0, True),
-    KsftNamedVariant("end_deleted", _del_a0, True),
-    KsftNamedVariant("netns_of_other_end", _kill_d, True),
-    KsftNamedVariant("netns_of_socket", _kill_a, False),
-    KsftNamedVariant("netns_of_socket_and_other_end", _kill_a_and_d, False),
-    KsftNamedVariant("netns_of_device_and_other_end", _kill_b_and_d, False),
+    KsftNamedVariant("other_end_deleted",
+                     lambda route: ip("link del d0", ns=route.s.d), True),
+    KsftNamedVariant("end_deleted",
+                     lambda route: ip("link del a0", ns=route.s.a), True),
+    KsftNamedVariant("netns_of_other_end", _kill_of("d"), True),
+    KsftNamedVariant("netns_of_socket", _kill_of("a"), False),
+    KsftNamedVariant("netns_of_socket_and_other_end", _kill_of("a", "d"),
+                     False),
+    KsftNamedVariant("netns_of_device_and_other_end", _kill_of("b", "d"),
+                     False),
 ])
 def route_over_veth(func, stays):
     """ What the packets go over dies: it is not held by the device """
@@ -606,17 +513,15 @@ def route_over_veth(func, stays):
         route.check()
         s.deleted()
         func(route)
-        pool.wait_freed()
         if stays:
-            ksft_eq(pool.extra(), {s.b: ["bu0"]}, "wrong devices")
-            s.check_told(a=["a0"])
+            s.check_left(b=["bu0"])
+            s.check_deleted(a=["a0"], d=["d0"])
             # There is no way any more. That is no error.
             route.send()
             ip("link del bu0", ns=s.b)
-            s.check_told(b=["bu0"])
-        ksft_eq(pool.extra(), {}, "devices are left")
-        if func in (_kill_a, _kill_a_and_d):
-            ksft_eq(s.monitors["b"].deleted(), ["bu0"], "wrong notifications")
+            s.check_gone(b=["bu0"])
+        else:
+            s.check_gone(a=["a0"], b=["bu0"], d=["d0"])
         route.close()
 
 
@@ -624,19 +529,18 @@ def port_free():
     """ Delete, and make another one with the same name and port """
     with Pool() as pool:
         s = Setup(pool)
-        rtnl = {name: pool.rtnl(s.at(name)) for name in "abc"}
+        s.ignore()
         rng = random.Random(1)
         for num in range(ROUNDS):
             home = rng.choice("abc")
-            err = s.add_err(rtnl["a"], "bu0", s.at(home))
+            err = s.add_err(s.nets[home])
             if not err and num % 4 == 0:
-                err = rtnl[home].set_up("bu0")
+                err = s.rtnl[home].set_up("bu0")
             if not err:
-                err = rtnl[home].delete("bu0")
+                err = s.rtnl[home].delete("bu0")
             if err:
                 break
         ksft_eq(strerror(err), "success", f"in round {num}")
-        s.listen()
         s.check_gone()
 
 
@@ -645,8 +549,8 @@ def rmmod():
     """ The module goes, and with it devices of many namespaces """
     require_modules("bareudp")
     with Pool() as pool:
-        names = pool.add(*["m"] * 6)
-        monitors = [pool.monitor(name) for name in names]
+        s = Nets(pool, *(f"m{num}" for num in range(6)))
+        names = list(s.nets.values())
         for num, name in enumerate(names):
             ip(f"link add next netns {names[num - 1]} type bareudp "
                f"dstport {PORT} ethertype ip", ns=name)
@@ -655,12 +559,9 @@ def rmmod():
             if num % 2:
                 ip("link set own up", ns=name)
                 ip("link set next up", ns=names[num - 1])
-        for monitor in monitors:
-            monitor.deleted()
+        s.deleted()
         subprocess.run(["rmmod", "bareudp"], check=True)
-        ksft_eq(pool.extra(), {}, "devices are left")
-        for monitor in monitors:
-            ksft_eq(monitor.deleted(), ["next", "own"], "wrong notifications")
+        s.check_gone(**{name: ["next", "own"] for name in s.nets})
         subprocess.run(["modprobe", "bareudp"], check=True)
         ip(f"link add next netns {names[1]} type bareudp dstport {PORT} "
            "ethertype ip", ns=names[0])
@@ -678,26 +579,22 @@ def race_rmmod_and_death(which):
     require_modules("bareudp")
     with Pool() as pool:
         for _ in range(max(RACES // 4, 1)):
-            names = pool.add(*["s"] * 3, *["d"] * 3)
+            s = Nets(pool, "s0", "s1", "s2", "d0", "d1", "d2")
+            names = list(s.nets)
             for sockets, devs in zip(names[:3], names[3:]):
                 for port in range(PORT, PORT + 3):
-                    ip(f"link add dev{port} netns {devs} type bareudp "
-                       f"dstport {port} ethertype ip", ns=sockets)
-            monitors = {name: pool.monitor(name) for name in names
-                        if name not in names[which]}
+                    ip(f"link add dev{port} netns {s.nets[devs]} type bareudp "
+                       f"dstport {port} ethertype ip", ns=s.nets[sockets])
             status, = while_dying(
-                pool.hold(*names[which]),
+                s.hold(*names[which]),
                 lambda: subprocess.run(["rmmod", "bareudp"],
                                        check=False).returncode)
             ksft_eq(status, 0, "rmmod failed")
-            ksft_eq(pool.extra(), {}, "devices are left")
-            for name, monitor in monitors.items():
-                ksft_eq(monitor.deleted(),
-                        [] if name in names[:3] else
-                        [f"dev{port}" for port in range(PORT, PORT + 3)],
-                        "wrong notifications")
+            s.check_gone(**{name: [f"dev{port}" for port in
+                                   range(PORT, PORT + 3)]
+                            for name in names[3:]})
             pool.wait_freed()
-            pool.kill(*monitors)
+            s.kill(*s.nets)
             subprocess.run(["modprobe", "bareudp"], check=True)
 
 

@@ -33,9 +33,9 @@ import tempfile
 from lib.py import KsftFailEx, KsftNamedVariant, KsftSkipEx, NetNSEnter, \
     cmd, ip, ksft_disruptive, ksft_eq, ksft_exit, ksft_in, ksft_pr, \
     ksft_raises, ksft_run, ksft_true, ksft_variants
-from rtnl_net_lib import IPVLAN_FLAGS, IPVLAN_MODES, NetnsFd, Pool, \
-    WAIT_TIMEOUT, at_once, busywait, devices, encap_route, ifindex, \
-    ipvlan_data, require_modules, strerror, udp_in_ip, while_dying
+from rtnl_net_lib import IPVLAN_FLAGS, IPVLAN_MODES, Nets, NetnsFd, Pool, \
+    WAIT_TIMEOUT, at_once, busywait, devices, encap_route, ifindex, ip_fails, \
+    ipvlan_data, pr_outcomes, require_modules, strerror, udp_in_ip, while_dying
 
 RACES = int(os.environ.get("RACES", "6"))
 UPPERS = 5
@@ -76,50 +76,16 @@ def best_mode(kind="ipvlan"):
     return Flavour(kind, "l3s" if HAVE_L3S else "l3")
 
 
-class Setup:
+class Setup(Nets):
     """ The namespaces, with what listens in them """
 
     def __init__(self, pool, flavour, up=False):
         if flavour.mode == "l3s" and not HAVE_L3S:
             raise KsftSkipEx("mode l3s needs CONFIG_NETFILTER")
-        self.pool = pool
+        super().__init__(pool, "a", "p", "c",
+                         *(f"u{num}" for num in range(1, UPPERS + 1)))
         self.flavour = flavour
         self.up = up
-        # By name of the namespace: "a", "p", "c", "z", "u1" ...
-        self.nets = {}
-        self.monitors = {}
-        self.rtnl = {}
-        self.revive("a", "p", "c", *(f"u{num}" for num in
-                                     range(1, UPPERS + 1)))
-
-    def __getattr__(self, name):
-        try:
-            return self.nets[name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-    def revive(self, *names):
-        """ New namespaces, perhaps in place of dead ones """
-        for name in names:
-            self.nets[name], = self.pool.add(name)
-            self.listen(name)
-
-    def listen(self, *names):
-        """ Have sockets in these namespaces """
-        for name in names:
-            self.monitors[name] = self.pool.monitor(self.nets[name])
-            self.rtnl[name] = self.pool.rtnl(self.nets[name])
-
-    def hold(self, *names):
-        """ Namespaces that are to die, see Pool.hold() """
-        for name in names:
-            del self.monitors[name], self.rtnl[name]
-        return self.pool.hold(*(self.nets.pop(name) for name in names))
-
-    def kill(self, *names):
-        """ Let namespaces die, and wait until they have done so """
-        self.hold(*names).close()
-        self.pool.wait_freed()
 
     def uppers(self):
         """ Names of the upper devices, by namespace """
@@ -183,30 +149,12 @@ class Setup:
             devs["p"] = ["p0"]
         return devs
 
-    def deleted(self):
-        """ Devices announced dead, by namespace, if there are any """
-        return {name: dead for name, monitor in self.monitors.items()
-                if (dead := monitor.deleted())}
-
-    def check_left(self, expected, comment=""):
-        """ Exactly these devices are there """
-        ksft_eq(self.pool.extra(),
-                {self.nets[name]: devs for name, devs in expected.items()},
-                f"wrong devices {comment}")
-
-    def check_gone(self, expected, comment=""):
-        """ No device is left, and exactly these were announced dead """
-        self.check_left({}, comment)
-        ksft_eq(self.deleted(), {name: devs for name, devs in expected.items()
-                                 if name in self.monitors},
-                f"wrong notifications {comment}")
-
     def check_free(self):
         """ The same devices can be made and deleted again, at once """
         self.add()
-        self.check_left(self.all())
+        self.check_left(**self.all())
         ip("link del low", ns=self.a)
-        self.check_gone(self.all(), "of the second ones")
+        self.check_gone("of the second ones", **self.all())
 
 
 def _del_name(s):
@@ -264,9 +212,9 @@ def delete_lower(flavour, up, hows):
         s = Setup(pool, flavour, up)
         for how in hows:
             s.add()
-            s.check_left(s.all(), how)
+            s.check_left(how, **s.all())
             LOWER_DELETED[how](s)
-            s.check_gone(s.all(), how)
+            s.check_gone(how, **s.all())
 
 
 @ksft_variants([KsftNamedVariant(str(flavour), flavour, flavour.mode != "l2")
@@ -281,22 +229,21 @@ def delete_upper(flavour, up):
             dev = s.uppers()[home]
             ip(f"link del {dev}", ns=s.nets[home])
             left[home].remove(dev)
-            left = {name: devs for name, devs in left.items() if devs}
-            s.check_left(left, f"without {dev}")
-            ksft_eq(s.deleted(), {home: [dev]}, "wrong notifications")
+            s.check_left(f"without {dev}", **left)
+            s.check_deleted(**{home: [dev]})
             # It can be made again
             ksft_eq(strerror(s.new_upper(home, dev)), "success")
             ip(f"link del {dev}", ns=s.nets[home])
             s.deleted()
         ip("link del low", ns=s.a)
-        s.check_gone(left)
+        s.check_gone(**left)
         # The last upper takes what is between with it, low stays
         s.add_low()
         for home, dev in s.uppers().items():
             s.new_upper(home, dev)
         for home, dev in s.uppers().items():
             ip(f"link del {dev}", ns=s.nets[home])
-        s.check_left({"a": ["low"], "p": ["p0"]})
+        s.check_left(a=["low"], p=["p0"])
         ip("link del low", ns=s.a)
         s.deleted()
         s.check_free()
@@ -335,13 +282,11 @@ def netns_death(flavour, up, deaths):
             if not {"a", "p"} & set(dies):
                 left = {name: devs for name, devs in s.all().items()
                         if name not in dies}
-            s.check_left(left, f"after {who}")
-            ksft_eq(s.deleted(), {} if left else
-                    {name: devs for name, devs in s.all().items()
-                     if name not in dies}, f"wrong notifications for {who}")
+            s.check_left(f"after {who}", **left)
+            s.check_deleted(f"for {who}", **({} if left else s.all()))
             if left:
                 ip("link del low", ns=s.a)
-                s.check_gone(left, f"after {who} and low")
+                s.check_gone(f"after {who} and low", **left)
             s.revive(*dies)
         s.check_free()
 
@@ -389,22 +334,21 @@ def move_lower(flavour, path, func):
         for target in (path,) if path in s.nets else path:
             ip(f"link set low netns {s.nets[target]}", ns=s.nets[where])
             ksft_in("low", devices(s.nets[target]))
-            ksft_eq(s.deleted(), {where: ["low"]}, "wrong notifications")
+            s.check_deleted(**{where: ["low"]})
             where = target
         told = s.all()
         told["a"].remove("low")
         told[where] = sorted(told.get(where, []) + ["low"])
-        s.check_left(told)
+        s.check_left(**told)
         if path == "c":
             # Where it was is not needed any more, but for the upper in it
             s.kill("a")
-            s.check_left({name: devs for name, devs in told.items()
-                          if name != "a"})
-            s.deleted()
             del told["a"]
+            s.check_left(**told)
+            s.deleted()
         func(s, where)
-        s.check_gone(told)
-        s.revive(*{"a", "p", "c", "u1", "u2", "u3", "u4", "u5"} - set(s.nets))
+        s.check_gone(**told)
+        s.revive(*DEATHS["all"], "c")
         s.check_free()
 
 
@@ -421,16 +365,16 @@ def move_upper():
                 ip(f"link set i0 netns {s.p}", ns=s.a)
                 left = {"a": ["i4", "low"], "u2": ["i1", "i2"], "c": ["i3"],
                         "p": ["i0", "p0"], "u5": ["i5"]}
-                s.check_left(left)
+                s.check_left(**left)
                 s.deleted()
                 if kill:
                     # Nothing is there any more that could take them along
                     s.kill("u1", "u3", "u4")
-                    s.check_left(left)
+                    s.check_left(**left)
                     s.kill("a")
                 else:
                     ip("link del low", ns=s.a)
-                s.check_gone(left)
+                s.check_gone(**left)
             s.revive("u1", "u3", "u4", "a")
             s.check_free()
 
@@ -493,7 +437,7 @@ def traffic(mode):
         ip("link del i4", ns=s.u4)
         sender.check(5)
         s.kill("c")
-        s.check_left({})
+        s.check_left()
         s.revive("a", "c", "u2")
         s.check_free()
 
@@ -522,13 +466,7 @@ def mode_change():
             s.kill("u3")
             s.deleted()
             ip("link del low", ns=s.a)
-            s.check_gone({name: devs for name, devs in s.all().items()
-                          if name != "u3"})
-
-
-def _count(outcomes):
-    return ", ".join(f"{outcomes.count(outcome)} times {outcome}"
-                     for outcome in sorted(set(outcomes)))
+            s.check_gone(**s.all())
 
 
 class Race:
@@ -556,7 +494,7 @@ def races(flavour, up=False):
     with Pool() as pool:
         race = Race(Setup(pool, flavour, up))
         yield race
-        ksft_pr(_count(race.outcomes))
+        pr_outcomes(race.outcomes)
         race.s.check_free()
 
 
@@ -573,7 +511,7 @@ def race_both_ends(flavour, home):
             s.add()
             race.run(lambda: s.rtnl["a"].delete("low"),
                      lambda: rtnl.delete(dev), ["ENODEV"])
-            s.check_gone(s.all())
+            s.check_gone(**s.all())
 
 
 def race_three():
@@ -590,7 +528,7 @@ def race_three():
             ksft_true(set(errs) <= {0, errno.ENODEV}, errs)
             # One may find its end dead already, not both
             ksft_in(0, errs[:2])
-            s.check_gone(s.all())
+            s.check_gone(**s.all())
 
 
 def race_mode():
@@ -604,7 +542,7 @@ def race_mode():
             race.run(lambda: s.rtnl["a"].delete("low"),
                      lambda home=home: s.rtnl[home].change(
                          s.uppers()[home], "ipvlan", data), ["ENODEV"])
-            s.check_gone(s.all())
+            s.check_gone(**s.all())
 
 
 def race_move():
@@ -618,7 +556,7 @@ def race_move():
                                  lambda fd=fd: s.rtnl["u1"].move("i1", fd),
                                  ["ENODEV"])
             # Moving looks like a death to who is left behind
-            s.check_gone(s.all() | ({"c": ["i1"]} if moved else {}))
+            s.check_gone(**s.all(), c=["i1"] if moved else [])
 
 
 @ksft_variants([
@@ -644,7 +582,7 @@ def race_newlink(flavour, where, lower):
             told = s.all()
             if made:
                 told["u1"].append("new")
-            s.check_gone(told)
+            s.check_gone(**told)
 
 
 @ksft_variants([
@@ -672,10 +610,9 @@ def race_delete_and_death(flavour, dies, where, dev):
             ksft_true(dev not in devices(s.nets[where]), f"{dev} is left")
             pool.wait_freed()
             # And each told once
-            s.check_gone({name: devs for name, devs in s.all().items()
-                          if name in s.nets})
+            s.check_gone(**s.all())
             s.revive(dies)
-        ksft_pr(_count(outcomes))
+        pr_outcomes(outcomes)
         s.check_free()
 
 
@@ -713,23 +650,18 @@ def address_reuse(func, up):
         s = Setup(pool, Flavour("ipvlan", "l3"), up)
         s.add()
         for addr in ADDRESSES:
-            if "u1" not in s.nets:
-                s.revive("u1")
+            s.revive("u1")
             if "i1" not in devices(s.u1):
                 ksft_eq(strerror(s.new_upper("u1", "i1")), "success")
             nodad = "nodad" if ":" in addr else ""
             ip(f"addr add {addr} dev i1 {nodad}", ns=s.u1)
             for num in (2, 3):
-                ret = subprocess.run(
-                    f"ip -n {s.nets[f'u{num}']} addr add {addr} dev i{num} "
-                    f"{nodad}", shell=True, text=True, check=False,
-                    capture_output=True)
-                ksft_true(ret.returncode != 0, "the command succeeded")
-                ksft_in("already assigned", ret.stderr)
+                ip_fails(f"-n {s.nets[f'u{num}']} addr add {addr} dev i{num} "
+                         f"{nodad}", "already assigned")
             func(s, addr)
             ip(f"addr add {addr} dev i2 {nodad}", ns=s.u2)
         ip("link del low", ns=s.a)
-        s.check_left({})
+        s.check_left()
 
 
 def stacked():
@@ -746,8 +678,7 @@ def stacked():
             ksft_in("new", devices(s.c))
             s.deleted()
             ip("link del p0", ns=s.p)
-            s.check_gone({name: devs for name, devs in s.all().items()
-                          if name != "u1"} | {"c": ["new"]})
+            s.check_gone(**s.all(), c=["new"])
             s.revive("u1")
             s.check_free()
 
@@ -807,7 +738,7 @@ def bareudp_over_ipvlan(func, dies):
                 ip("link del bu0", ns=s.c)
             if "a" in s.nets and "low" in devices(s.a):
                 ip("link del low", ns=s.a)
-            s.check_left({})
+            s.check_left()
 
 
 def _udp_socket(netns):
@@ -846,17 +777,13 @@ def newlink_fails(prepare, lower, option, kind_option, message):
                 prepare(s)
             before = pool.extra()
             for _ in range(3):
-                ret = subprocess.run(
-                    f"ip -n {s.a} link add link {lower} name new {option} "
-                    f"netns {s.c} type {kind} {kind_option}", shell=True,
-                    text=True, check=False, capture_output=True)
-                ksft_true(ret.returncode != 0, "the command succeeded")
-                ksft_in(message, ret.stderr)
+                ip_fails(f"-n {s.a} link add link {lower} name new {option} "
+                         f"netns {s.c} type {kind} {kind_option}", message)
                 ksft_eq(pool.extra(), before, "wrong devices")
             if prepare:
                 ip("link del new", ns=s.c)
             ip("link del low", ns=s.a)
-            s.check_left({})
+            s.check_left()
             s.deleted()
             s.check_free()
             s.kill(*s.nets)
@@ -935,8 +862,7 @@ def tap_open(func):
             if "u1" in s.nets and "a" in s.nets:
                 # A new one of that name has nothing to do with it
                 if "low" not in devices(s.a):
-                    if "p" not in s.nets:
-                        s.revive("p")
+                    s.revive("p")
                     s.add()
                 else:
                     ksft_eq(strerror(s.new_upper("u1", "i1")), "success")
@@ -946,7 +872,7 @@ def tap_open(func):
                     tap.name()
             if "a" in s.nets and "low" in devices(s.a):
                 ip("link del low", ns=s.a)
-            s.check_left({})
+            s.check_left()
 
 
 def race_tap():
@@ -959,7 +885,7 @@ def race_tap():
                 race.run(lambda: s.rtnl["a"].delete("low"),
                          lambda tap=tap: _open_many(tap), ["ENODEV"])
                 tap.check_dead()
-            s.check_gone(s.all())
+            s.check_gone(**s.all())
 
 
 def _open_many(tap):
@@ -989,19 +915,19 @@ def rmmod():
             if kind == "ipvtap":
                 with Tap(s.u1, "i1"):
                     ksft_true(_rmmod("ipvtap") != 0, "a file is open")
-                    s.check_left(s.all())
+                    s.check_left(**s.all())
                 # It uses what is common to both
                 ksft_true(_rmmod("ipvlan") != 0, "ipvlan is in use")
             else:
                 ksft_eq(_rmmod("ipvtap"), 0, "rmmod ipvtap")
-                s.check_left(s.all(), "without ipvtap")
+                s.check_left("without ipvtap", **s.all())
             ksft_eq(_rmmod(kind), 0, f"rmmod {kind}")
             left = {"a": ["low"], "p": ["p0"]}
-            s.check_left(left)
+            s.check_left(**left)
             told = {home: [dev] for home, dev in s.uppers().items()}
-            ksft_eq(s.deleted(), told, "wrong notifications")
+            s.check_deleted(**told)
             ip("link del low", ns=s.a)
-            s.check_gone(left)
+            s.check_gone(**left)
             require_modules(*KINDS)
             s.check_free()
 
@@ -1031,10 +957,8 @@ def race_rmmod(kind):
                     ksft_true(s.uppers()[name] not in devices(s.nets[name]),
                               "an upper is left")
             pool.wait_freed()
-            s.check_gone({name: devs for name, devs in s.all().items()
-                          if name in s.nets})
-            if "a" not in s.nets:
-                s.revive("a", "u1")
+            s.check_gone(**s.all())
+            s.revive("a", "u1")
         require_modules(*KINDS)
         s.check_free()
 

@@ -23,16 +23,12 @@ import errno
 import itertools
 import os
 import random
-import shutil
 import time
 
 from lib.py import KsftNamedVariant, KsftSkipEx, NetNSEnter, NetdevFamily, \
-    NetdevSimDev, NlError, cmd, ip, ksft_eq, ksft_exit, ksft_in, ksft_pr, \
-    ksft_run, ksft_variants
-from rtnl_net_lib import IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, \
-    IFLA_LINKINFO, IFLA_NET_NS_FD, NLM_F_CREATE, NLM_F_EXCL, NetnsFd, Pool, \
-    RTM_NEWLINK, _attr, _ifinfomsg, at_once, busywait, devices, ifindex, \
-    strerror, while_dying
+    NlError, ip, ksft_eq, ksft_exit, ksft_in, ksft_run, ksft_variants
+from rtnl_net_lib import Nets, NetnsFd, Nsim, Pool, at_once, ifindex, \
+    pair_data, pr_outcomes, strerror, while_dying
 
 RACES = int(os.environ.get("RACES", "3"))
 NETNSID_P = 100
@@ -45,48 +41,24 @@ IFLA_NETKIT_PAIRING = 10
 NETKIT_DEVICE_SINGLE = 1
 
 
-class Setup:
+class Setup(Nets):
     """ The namespaces, with what listens in them """
 
-    def __init__(self, pool, letters="pbc"):
-        self.pool = pool
-        self.nets = {}
-        self.monitors = {}
+    def __init__(self, pool):
+        super().__init__(pool, "p", "b", "c")
         self.phys = None
-        # Who knows P by its netnsid
+        # Namespaces that know P by its netnsid
         self.know = set()
-        self.revive(letters)
         # Commands come from a netns that is none of these
-        self.rtnl = pool.rtnl(None)
-
-    def revive(self, letters):
-        """ Those that are not there (any more) """
-        for letter in letters:
-            if letter not in self.nets:
-                self.nets[letter], = self.pool.add(letter)
-                self.monitors[letter] = self.pool.monitor(self.nets[letter])
-
-    def hold(self, letters):
-        """ Namespaces that are to die, see Pool.hold() """
-        for letter in letters:
-            del self.monitors[letter]
-            self.know.discard(letter)
-        return self.pool.hold(*(self.nets.pop(letter) for letter in letters))
-
-    def kill(self, letters):
-        """ Let namespaces die, and wait for that """
-        self.hold(letters).close()
-        self.pool.wait_freed()
+        self.here = pool.rtnl(None)
 
     def add_pair(self, dev="b0", home="b", peer="c0", away="c", *attrs):
         """ A pair, of which the first end can lease. Returns the error. """
         with NetnsFd(self.nets[home]) as fd, \
                 NetnsFd(self.nets[away]) as away_fd:
-            info = (_ifinfomsg() + _attr(IFLA_IFNAME, dev) +
-                    _attr(IFLA_NET_NS_FD, fd) +
-                    _attr(IFLA_NUM_RX_QUEUES, QUEUES))
-            return self._add(peer, away_fd, [(IFLA_NETKIT_PEER_INFO, info)],
-                             *attrs)
+            return self._add(peer, away_fd, pair_data(
+                IFLA_NETKIT_PEER_INFO, dev, fd, (IFLA_NUM_RX_QUEUES, QUEUES)),
+                *attrs)
 
     def add_single(self, dev="b0", home="b"):
         """ One that has no peer """
@@ -96,11 +68,7 @@ class Setup:
                              (IFLA_NUM_RX_QUEUES, QUEUES))
 
     def _add(self, dev, fd, data, *attrs):
-        err = self.rtnl.request(
-            RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, (IFLA_IFNAME, dev),
-            (IFLA_NET_NS_FD, fd), *attrs,
-            (IFLA_LINKINFO, [(IFLA_INFO_KIND, "netkit"),
-                             (IFLA_INFO_DATA, data)]))
+        err = self.here.add(dev, "netkit", fd, data, attrs=attrs)
         if err == errno.EOPNOTSUPP and IFLA_MASTER not in dict(attrs):
             raise KsftSkipEx("the kernel has no netkit")
         return err
@@ -113,43 +81,43 @@ class Setup:
         for dev, where in (("b0", home), ("c0", away)):
             if up and where:
                 ip(f"link set {dev} up", ns=self.nets[where])
-        self.told()
+        self.deleted()
 
     def left(self):
-        """ Devices that are there, by namespace, but for phys """
-        left = {}
-        for letter, netns in self.nets.items():
-            names = self.hide_phys(letter, self.pool.extra().get(netns, []))
-            if names:
-                left[letter] = names
-        return left
+        """ The same, but for phys """
+        return self._hide_phys(super().left())
 
-    def told(self):
-        """ Devices announced dead, by namespace, but for phys """
-        told = {}
-        for letter, monitor in self.monitors.items():
-            names = self.hide_phys(letter, monitor.deleted())
-            if names:
-                told[letter] = names
-        return told
+    def deleted(self):
+        """ The same, but for phys """
+        return self._hide_phys(super().deleted())
 
-    def hide_phys(self, letter, names):
-        """ All these names but that of phys, if it is there """
-        hidden = self.phys.name if self.phys and letter == "p" else None
-        return [name for name in names if name != hidden]
+    def _hide_phys(self, found):
+        if not self.phys:
+            return found
+        return {name: rest for name, devs in found.items() if (rest := [
+            dev for dev in devs if (name, dev) != ("p", self.phys.name)])}
 
-    def check_gone(self, **announced):
-        """ No device is left, and exactly these were announced dead """
-        ksft_eq(self.left(), {}, "devices are left")
-        ksft_eq(self.told(), {letter: names for letter, names in
-                              announced.items() if letter in self.monitors})
+    @contextlib.contextmanager
+    def lessor(self):
+        """ phys, up """
+        with Nsim(self.p, QUEUES) as phys:
+            ip(f"link set {phys.name} up", ns=self.p)
+            self.phys = phys
+            yield phys
+        self.phys = None
+
+    def leased(self):
+        """ Which queues of phys are leased """
+        with NetNSEnter(self.p), NetdevFamily() as nl:
+            queues = nl.queue_get({"ifindex": self.phys.index}, dump=True)
+        return sorted(queue["id"] for queue in queues if "lease" in queue)
 
     @contextlib.contextmanager
     def lessee(self, home="b"):
         """ What lets b0 lease a queue of phys, by its number """
-        if home not in self.know:
-            ip(f"netns set {self.nets['p']} {NETNSID_P}", ns=self.nets[home])
-            self.know.add(home)
+        if self.nets[home] not in self.know:
+            ip(f"netns set {self.p} {NETNSID_P}", ns=self.nets[home])
+            self.know.add(self.nets[home])
         with NetNSEnter(self.nets[home]):
             family = NetdevFamily()
         index = ifindex(self.nets[home], "b0")
@@ -172,59 +140,8 @@ class Setup:
                 raise
 
 
-class Phys:
-    """ A netdevsim in P. If that dies, devlink takes it to our netns. """
-
-    def __init__(self, setup):
-        if not shutil.which("devlink"):
-            raise KsftSkipEx("there is no devlink")
-        if not os.path.exists("/sys/bus/netdevsim"):
-            cmd("modprobe -q netdevsim", fail=False)
-        if not os.path.exists("/sys/bus/netdevsim"):
-            raise KsftSkipEx("the kernel has no netdevsim")
-        self.netns = setup.nets["p"]
-        self.num = random.randrange(1 << 15)
-        NetdevSimDev.ctrl_write("new_device", f"{self.num} 1 {QUEUES}")
-        self.there = True
-        try:
-            path = f"/sys/bus/netdevsim/devices/netdevsim{self.num}/net"
-            busywait(lambda: os.path.exists(path) and os.listdir(path),
-                     "netdevsim has a port")
-            before = devices(self.netns)
-            cmd(f"devlink dev reload netdevsim/netdevsim{self.num} "
-                f"netns {self.netns}")
-            self.name, = devices(self.netns) - before
-            self.index = ifindex(self.netns, self.name)
-            ip(f"link set {self.name} up", ns=self.netns)
-        except BaseException:
-            self.remove()
-            raise
-        setup.phys = self
-        self.setup = setup
-
-    def remove(self):
-        """ Die. Returns 0. """
-        NetdevSimDev.ctrl_write("del_device", f"{self.num}")
-        self.there = False
-        return 0
-
-    def leased(self):
-        """ Which queues are leased """
-        with NetNSEnter(self.netns), NetdevFamily() as nl:
-            queues = nl.queue_get({"ifindex": self.index}, dump=True)
-        return sorted(queue["id"] for queue in queues if "lease" in queue)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, exc_type, exc_value, traceback):
-        self.setup.phys = None
-        if self.there:
-            self.remove()
-
-
 @ksft_variants([
-    KsftNamedVariant("delete", lambda s: ip("link del b0", ns=s.nets["b"])),
+    KsftNamedVariant("delete", lambda s: ip("link del b0", ns=s.b)),
     KsftNamedVariant("netns_death", lambda s: s.kill("b")),
 ])
 def single(func):
@@ -246,12 +163,11 @@ def group():
                     s.add_single("b4", "b"), s.add_single("b5", "b")):
             ksft_eq(strerror(err), "success")
         for num in range(5):
-            ip(f"link set b{num} group 7", ns=s.nets["b"])
-        s.told()
-        ip("link del group 7", ns=s.nets["b"])
-        ksft_eq(s.left(), {"b": ["b5"]})
-        ksft_eq(s.told(), {"b": [f"b{num}" for num in range(5)],
-                           "c": ["c2", "c3"]})
+            ip(f"link set b{num} group 7", ns=s.b)
+        s.deleted()
+        ip("link del group 7", ns=s.b)
+        s.check_left(b=["b5"])
+        s.check_deleted(b=[f"b{num}" for num in range(5)], c=["c2", "c3"])
 
 
 def failed_add():
@@ -261,14 +177,14 @@ def failed_add():
         for letter, dev in (("b", "b0"), ("c", "c0")):
             ip(f"link add {dev} type dummy", ns=s.nets[letter])
             ksft_eq(strerror(s.add_pair()), "EEXIST")
-            ksft_eq(s.left(), {letter: [dev]})
+            s.check_left(**{letter: [dev]})
             ip(f"link del {dev}", ns=s.nets[letter])
         # The loopback device is no master, which is found out at the end
         err = s.add_pair("b0", "b", "c0", "c", (IFLA_MASTER, 1))
         ksft_eq(strerror(err), "ENOTSUP")
-        ksft_eq(s.left(), {})
+        s.check_left()
         s.add()
-        ksft_eq(s.left(), {"b": ["b0"], "c": ["c0"]})
+        s.check_left(b=["b0"], c=["c0"])
 
 
 HOMES = {"apart": ("b", "c"), "lessee_at_lessor": ("p", "c"),
@@ -285,12 +201,12 @@ def lessor_dies(home, away, dies):
     """ phys is removed, or its namespace dies, maybe along with others """
     with Pool() as pool:
         s = Setup(pool)
-        with Phys(s) as phys:
+        with s.lessor() as phys:
             s.add(home, away, up=bool(dies))
             s.lease(1, 2, home=home)
-            ksft_eq(phys.leased(), [1, 2])
+            ksft_eq(s.leased(), [1, 2])
             if dies:
-                s.kill(dies)
+                s.kill(*dies)
             else:
                 phys.remove()
             expected = {home: ["b0"]}
@@ -303,7 +219,7 @@ def many_lessees():
     """ Devices of several namespaces lease the queues of one """
     with Pool() as pool:
         s = Setup(pool)
-        with Phys(s) as phys:
+        with s.lessor() as phys:
             s.add("b", "c")
             s.lease(1, home="b")
             s.revive("d")
@@ -311,44 +227,42 @@ def many_lessees():
             s.lease(2, home="d")
             # Not a lessee, it stays
             ksft_eq(strerror(s.add_pair("b7", "b", "c7", "c")), "success")
-            ksft_eq(phys.leased(), [1, 2])
-            s.told()
+            ksft_eq(s.leased(), [1, 2])
+            s.deleted()
             phys.remove()
-            ksft_eq(s.left(), {"b": ["b7"], "c": ["c7"]})
-            ksft_eq(s.told(), {"b": ["b0"], "c": ["c0"], "d": ["b0"]})
+            s.check_left(b=["b7"], c=["c7"])
+            s.check_deleted(b=["b0"], c=["c0"], d=["b0"])
 
 
 def _move_and_delete(s):
     s.revive("d")
-    ip(f"link set b0 netns {s.nets['d']}", ns=s.nets["b"])
-    ip("link del b0", ns=s.nets["d"])
+    ip(f"link set b0 netns {s.d}", ns=s.b)
+    ip("link del b0", ns=s.d)
 
 
 @ksft_variants([
-    KsftNamedVariant("lessee_deleted",
-                     lambda s: ip("link del b0", ns=s.nets["b"])),
-    KsftNamedVariant("peer_deleted",
-                     lambda s: ip("link del c0", ns=s.nets["c"])),
+    KsftNamedVariant("lessee_deleted", lambda s: ip("link del b0", ns=s.b)),
+    KsftNamedVariant("peer_deleted", lambda s: ip("link del c0", ns=s.c)),
     KsftNamedVariant("lessee_moved", _move_and_delete),
     KsftNamedVariant("netns_of_lessee", lambda s: s.kill("b")),
     KsftNamedVariant("netns_of_peer", lambda s: s.kill("c")),
-    KsftNamedVariant("netns_of_both", lambda s: s.kill("bc")),
+    KsftNamedVariant("netns_of_both", lambda s: s.kill("b", "c")),
 ])
 def lessee_dies(func):
     """ phys lives on, and its queues can be leased again """
     with Pool() as pool:
         s = Setup(pool)
-        with Phys(s) as phys:
+        with s.lessor() as phys:
             s.add()
             s.lease(1, 2)
-            ksft_eq(phys.leased(), [1, 2])
+            ksft_eq(s.leased(), [1, 2])
             func(s)
-            ksft_eq(s.left(), {}, "devices are left")
-            ksft_eq(phys.leased(), [])
-            s.revive("bc")
+            s.check_left()
+            ksft_eq(s.leased(), [])
+            s.revive("b", "c")
             s.add()
             s.lease(2)
-            ksft_eq(phys.leased(), [2])
+            ksft_eq(s.leased(), [2])
             phys.remove()
             s.check_gone(b=["b0"], c=["c0"])
 
@@ -374,9 +288,9 @@ def _race_lease(s, phys):
     ksft_in(leased, range(QUEUES))
     if not leased:
         # They knew nothing of each other
-        ksft_eq(s.left(), {"b": ["b0"], "c": ["c0"]})
-        ksft_eq(s.told(), {})
-        ip("link del b0", ns=s.nets["b"])
+        s.check_left(b=["b0"], c=["c0"])
+        s.check_deleted()
+        ip("link del b0", ns=s.b)
     s.check_gone(b=["b0"], c=["c0"])
     return f"{leased} leased"
 
@@ -384,8 +298,7 @@ def _race_lease(s, phys):
 def _race_delete(s, phys):
     s.lease(1)
     letter, dev = random.choice([("b", "b0"), ("c", "c0")])
-    rtnl = s.pool.rtnl(s.nets[letter])
-    failed, err = at_once(phys.remove, lambda: rtnl.delete(dev))
+    failed, err = at_once(phys.remove, lambda: s.rtnl[letter].delete(dev))
     ksft_eq(failed, 0)
     ksft_in(strerror(err), ["success", "ENODEV"])
     s.check_gone(b=["b0"], c=["c0"])
@@ -395,23 +308,22 @@ def _race_delete(s, phys):
 def _race_move(s, phys):
     s.lease(1)
     s.revive("d")
-    rtnl = s.pool.rtnl(s.nets["b"])
-    with NetnsFd(s.nets["d"]) as fd:
-        failed, err = at_once(phys.remove, lambda: rtnl.move("b0", fd))
+    with NetnsFd(s.d) as fd:
+        failed, err = at_once(phys.remove, lambda: s.rtnl["b"].move("b0", fd))
     ksft_eq(failed, 0)
     ksft_in(strerror(err), ["success", "ENODEV"])
     # To B, it is gone either way
-    s.check_gone(b=["b0"], c=["c0"], **({} if err else {"d": ["b0"]}))
+    s.check_gone(b=["b0"], c=["c0"], d=[] if err else ["b0"])
     return strerror(err)
 
 
 def _race_death(letters):
     def race(s, phys):
         s.lease(1)
-        ksft_eq(while_dying(s.hold(letters), phys.remove), [0])
+        ksft_eq(while_dying(s.hold(*letters), phys.remove), [0])
         s.pool.wait_freed()
         s.check_gone(b=["b0"], c=["c0"])
-        s.revive(letters)
+        s.revive(*letters)
         return "dead"
     return race
 
@@ -429,13 +341,12 @@ def race_lessor_dies(func):
         s = Setup(pool)
         outcomes = []
         for _ in range(RACES):
-            with Phys(s) as phys:
+            with s.lessor() as phys:
                 s.add()
                 outcomes.append(func(s, phys))
                 # It was another process that removed it
                 phys.there = False
-        ksft_pr(", ".join(f"{outcomes.count(outcome)} times {outcome}"
-                          for outcome in sorted(set(outcomes))))
+        pr_outcomes(outcomes)
 
 
 def main():

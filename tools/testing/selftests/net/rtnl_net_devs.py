@@ -11,8 +11,8 @@ import socket
 import struct
 
 from lib.py import ksft_pr
-from rtnl_net_lib import IFLA_IFNAME, IFLA_NET_NS_FD, NetnsFd, _attr, \
-    _ifinfomsg, bareudp_data, ifindex, ipvlan_data, strerror
+from rtnl_net_lib import NetnsFd, bareudp_data, ifindex, ipvlan_data, \
+    pair_data, strerror
 
 # Its other end is in another netns; what it is looked up by, such as a socket,
 # is; it is on top of a lower device that is
@@ -46,12 +46,6 @@ def _ip4(num):
 
 def _ip6(num):
     return socket.inet_pton(socket.AF_INET6, f"2001:db8::{num + 1:x}")
-
-
-def pair_data(attr, name, netns):
-    """ What Rtnl.add() has to say for the other end of a pair """
-    return [(attr, _ifinfomsg() + _attr(IFLA_IFNAME, name) +
-             _attr(IFLA_NET_NS_FD, netns))]
 
 
 def _ipip(num, remote=_ip4):

@@ -26,12 +26,11 @@ Environment: SIZES, the values of N, smallest first
 
 import os
 
-from lib.py import KsftFailEx, KsftSkipEx, ip, ksft_eq, ksft_exit, ksft_gt, \
-    ksft_pr, ksft_run
-from rtnl_net_lib import NetnsFd, Pool, strerror
+from lib.py import KsftFailEx, ip, ksft_eq, ksft_exit, ksft_gt, ksft_pr, \
+    ksft_run
+from rtnl_net_lib import NetnsFd, Pool, TRACING, Trace, strerror
 
 SIZES = [int(size) for size in os.environ.get("SIZES", "10 100").split()]
-TRACING = "/sys/kernel/tracing"
 
 COUNTED = {
     "sync": "synchronize_rcu",
@@ -42,17 +41,14 @@ COUNTED = {
 EACH = {"netns": "__ns_common_free"}
 
 
-class Trace:
+class BatchTrace(Trace):
     """ Records when batches begin and end, and the calls of functions """
 
     GROUP = "rtnl_net_dismantle"
     EVENTS = ("begin", "end", *COUNTED, *EACH)
 
     def __init__(self):
-        if not os.path.exists(f"{TRACING}/kprobe_events"):
-            raise KsftSkipEx("no kprobe events: not root, no tracefs, or no "
-                             "CONFIG_KPROBE_EVENTS")
-        self.instance = f"{TRACING}/instances/{self.GROUP}-{os.getpid()}"
+        super().__init__(self.GROUP, "kprobe_events", "CONFIG_KPROBE_EVENTS")
 
     @staticmethod
     def _probe(text):
@@ -63,41 +59,33 @@ class Trace:
         finally:
             os.close(fd)
 
-    def _set(self, name, value):
-        with open(f"{self.instance}/{name}", "w", encoding="ascii") as file:
-            file.write(value)
-
     def __enter__(self):
-        os.mkdir(self.instance)
         self._probe(f"p:{self.GROUP}/begin cleanup_net")
         self._probe(f"r:{self.GROUP}/end cleanup_net")
         for name, func in (COUNTED | EACH).items():
             self._probe(f"p:{self.GROUP}/{name} {func}")
-        self._set(f"events/{self.GROUP}/enable", "1")
-        return self
+        return super().__enter__()
 
     def __exit__(self, exc_type, exc_value, traceback):
-        self._set(f"events/{self.GROUP}/enable", "0")
-        os.rmdir(self.instance)
+        super().__exit__(exc_type, exc_value, traceback)
         for name in self.EVENTS:
             self._probe(f"-:{self.GROUP}/{name}")
 
     def clear(self):
         """ Forget what was recorded """
-        self._set("trace", "")
+        self.set("trace", "")
 
     def events(self):
         """
         Pairs of the thread and the event, in order. A line of the trace is:
            kworker/u8:2-34   [001] ...1.   12.345678: sync: (...)
         """
-        with open(f"{self.instance}/trace", encoding="ascii") as file:
-            for line in file:
-                if not line.startswith("#"):
-                    words = line.split()
-                    name = next(word for word in words[2:]
-                                if word.rstrip(":") in self.EVENTS)
-                    yield words[0], name.rstrip(":")
+        for line in self.lines():
+            if not line.startswith("#"):
+                words = line.split()
+                name = next(word for word in words[2:]
+                            if word.rstrip(":") in self.EVENTS)
+                yield words[0], name.rstrip(":")
 
     def batches(self):
         """
@@ -173,7 +161,7 @@ def measure(trace, pool, host, size):
 
 def grace_periods():
     """ The number does not depend on how many namespaces die """
-    with Trace() as trace, Pool() as pool:
+    with BatchTrace() as trace, Pool() as pool:
         host, = pool.add("host")
         results = [measure(trace, pool, host, size) for size in SIZES]
         for size, calls in zip(SIZES[1:], results[1:]):

@@ -16,7 +16,6 @@ import errno
 import fcntl
 import os
 import random
-import shutil
 import socket
 import stat
 import struct
@@ -24,12 +23,11 @@ import subprocess
 import tempfile
 import time
 
-from lib.py import KsftNamedVariant, KsftSkipEx, NetNSEnter, NetdevSimDev, \
-    cmd, ip, ksft_eq, ksft_exit, ksft_in, ksft_ne, ksft_run, ksft_variants, \
-    tool
+from lib.py import KsftNamedVariant, KsftSkipEx, NetNSEnter, cmd, ip, ksft_eq, \
+    ksft_exit, ksft_in, ksft_ne, ksft_run, ksft_variants, tool
 from rtnl_net_devs import KINDS, make
 from rtnl_net_lib import NLMSG_ERROR, NLM_F_ACK, NLM_F_EXCL, NLM_F_REQUEST, \
-    NetnsFd, Pool, _attr, busywait, devices, ifindex, strerror
+    Nets, NetnsFd, Nsim, Pool, busywait, ifindex, nlattr, strerror
 
 NETLINK_GENERIC = 16
 GENL_ID_CTRL = 16
@@ -50,95 +48,52 @@ TUNSETIFF = 0x400454ca
 IFF_TAP_NO_PI = 0x1002
 
 
-class Scene:
+class Scene(Nets):
     """ Namespaces with names of one letter, and what listens in them """
 
     def __init__(self, pool, letters="abc"):
-        self.pool = pool
-        self.nets = {}
-        self.monitors = {}
-        self.revive(letters)
+        super().__init__(pool, *letters)
 
-    def revive(self, letters):
-        """ Those that are not there (any more) """
-        for letter in letters:
-            if letter not in self.nets:
-                netns, = self.pool.add(letter)
-                self.nets[letter] = netns
-                self.monitors[letter] = self.pool.monitor(netns)
-                # It has addresses of its own in mind, and at any time
-                with NetNSEnter(netns), contextlib.suppress(OSError), \
-                        open("/proc/sys/net/ipv6/conf/default/disable_ipv6",
-                             "w", encoding="ascii") as file:
-                    file.write("1")
-
-    def kill(self, letters):
-        """ Let namespaces die, and wait until they have done so """
-        for letter in letters:
-            del self.monitors[letter]
-        self.pool.kill(*(self.nets.pop(letter) for letter in letters))
-        self.pool.wait_freed()
+    def revive(self, *names):
+        """ The same, without addresses that IPv6 has in mind at any time """
+        super().revive(*names)
+        for netns in self.nets.values():
+            with NetNSEnter(netns), contextlib.suppress(OSError), \
+                    open("/proc/sys/net/ipv6/conf/default/disable_ipv6",
+                         "w", encoding="ascii") as file:
+                file.write("1")
 
     def ip(self, letter, args):
         """ ip in a namespace """
         return ip(args, ns=self.nets[letter])
-
-    def rtnl(self, letter):
-        """ A socket in a namespace """
-        return self.pool.rtnl(self.nets[letter])
 
     def make(self, key, dev, home, source, num=1, lower=None, data=None):
         """ A device of a kind. Skips if the kernel does not have it. """
         link = ifindex(self.nets[source], lower) if lower else 0
         with NetnsFd(self.nets[home]) as fd:
             if data is None:
-                err = make(self.rtnl(source), key, dev, fd, num, link)
+                err = make(self.rtnl[source], key, dev, fd, num, link)
             else:
-                err = self.rtnl(source).add(dev, KINDS[key].kind, fd, data,
+                err = self.rtnl[source].add(dev, KINDS[key].kind, fd, data,
                                             link)
         if strerror(err) == "ENOTSUP":
             raise KsftSkipEx(f"the kernel has no {key}")
         assert not err, f"make {key} {dev}: {strerror(err)}"
 
-    def left(self):
-        """ Devices that are there, by namespace """
-        extra = self.pool.extra()
-        return {letter: extra[netns] for letter, netns in self.nets.items()
-                if netns in extra}
-
-    def told(self):
-        """ Devices announced dead, by namespace """
-        told = {letter: monitor.deleted()
-                for letter, monitor in self.monitors.items()}
-        return {letter: names for letter, names in told.items() if names}
-
 
 @contextlib.contextmanager
 def nsim(netns):
-    """ A netdevsim in a namespace: its name, and a file with its VLAN ids """
-    if not shutil.which("devlink"):
-        raise KsftSkipEx("there is no devlink")
-    cmd("modprobe -q netdevsim", fail=False)
-    if not os.path.exists("/sys/bus/netdevsim"):
-        raise KsftSkipEx("the kernel has no netdevsim")
-    num = random.randrange(1 << 15)
-    NetdevSimDev.ctrl_write("new_device", f"{num} 1")
-    try:
-        path = f"/sys/bus/netdevsim/devices/netdevsim{num}/net"
-        busywait(lambda: os.path.exists(path) and os.listdir(path),
-                 "netdevsim has a port")
-        before = devices(netns)
-        cmd(f"devlink dev reload netdevsim/netdevsim{num} netns {netns}")
-        name, = devices(netns) - before
-        with tempfile.TemporaryDirectory() as debugfs:
-            cmd(f"mount -t debugfs none {debugfs}")
-            try:
-                yield name, f"{debugfs}/netdevsim/netdevsim{num}/ports/0/vlan"
-            finally:
-                cmd(f"umount {debugfs}")
-    finally:
-        # It warns of VLAN ids that are left
-        NetdevSimDev.ctrl_write("del_device", f"{num}")
+    """
+    A netdevsim in a namespace: its name, and a file with its VLAN ids. When it
+    goes, it warns of those that are left.
+    """
+    with Nsim(netns) as dev, tempfile.TemporaryDirectory() as debugfs:
+        cmd(f"mount -t debugfs none {debugfs}")
+        try:
+            yield (dev.name,
+                   f"{debugfs}/netdevsim/netdevsim{dev.num}/ports/0/vlan")
+        finally:
+            cmd(f"umount {debugfs}")
 
 
 def _state(netns, dev):
@@ -181,31 +136,29 @@ def taken_out(top, mid):
     """
     with Pool() as pool:
         s = Scene(pool)
-        with nsim(s.nets["a"]) as (low, vids):
+        with nsim(s.a) as (low, vids):
             # Else it has low listen to VLAN 0 later on
             cmd("modprobe -q 8021q", fail=False)
             # It is promiscuous for the sake of its addresses from now on
-            tool("bridge", f"-n {s.nets['a']} fdb add 02:00:00:00:00:01 "
-                 f"dev {low}")
+            tool("bridge", f"-n {s.a} fdb add 02:00:00:00:00:01 dev {low}")
             s.ip("a", f"link set {low} up")
-            busywait(lambda: _state(s.nets["a"], low)[0] == 1,
-                     "low is promiscuous")
+            busywait(lambda: _state(s.a, low)[0] == 1, "low is promiscuous")
             for what in ("del c top", "del b mid", "kill b"):
-                s.revive("abc")
+                s.revive(*"abc")
                 _take_out(s, top, mid, low, vids, what.split())
-            s.revive("abc")
+            s.revive(*"abc")
             _add_upper(s, mid, "mid", "b", "a", low)
             _add_upper(s, top, "top", "c", "b", "mid")
-        ksft_eq(s.left(), {}, "with low")
+        s.check_left("with low")
 
 
 def _take_out(s, top, mid, low, vids, what):
     def low_state():
         with open(vids, encoding="ascii") as file:
-            return _state(s.nets["a"], low), file.read()
+            return _state(s.a, low), file.read()
 
     def mid_state():
-        return _state(s.nets["b"], "mid")
+        return _state(s.b, "mid")
 
     # This happens a bit later than the command that causes it
     def add(*args):
@@ -255,14 +208,14 @@ def shared_socket(key, order):
                    [(attr, struct.pack("!H", PORT))])
             s.ip(home, "link set t0 up")
         for letter in order:
-            ksft_eq(_port_error(s.nets["a"]), "EADDRINUSE", f"before {letter}")
+            ksft_eq(_port_error(s.a), "EADDRINUSE", f"before {letter}")
             if letter == "b":
                 s.ip("b", "link set t0 down")
             elif letter == "c":
                 s.ip("c", "link del t0")
             else:
                 s.kill("d")
-        ksft_eq(_port_error(s.nets["a"]), "success", "none is left")
+        ksft_eq(_port_error(s.a), "success", "none is left")
 
 
 class Gtp:
@@ -281,7 +234,7 @@ class Gtp:
 
     def _ask(self, family, flags, command, *attrs):
         body = struct.pack("=BBH", command, 0, 0)
-        body += b"".join(_attr(*attr) for attr in attrs)
+        body += b"".join(nlattr(*attr) for attr in attrs)
         self.sock.send(struct.pack("=IHHII", len(body) + 16, family,
                                    flags | NLM_F_REQUEST, 1, 0) + body)
         return self.sock.recv(65536)
@@ -302,24 +255,24 @@ def gtp_contexts():
     with Pool() as pool:
         s = Scene(pool)
         for what in ("del", "move", "a", "b", "ab"):
-            s.revive("abc")
+            s.revive(*"abc")
             s.make("gtp", "t0", "b", "a")
-            index = ifindex(s.nets["b"], "t0")
-            gtp = Gtp(s.nets["b"])
+            index = ifindex(s.b, "t0")
+            gtp = Gtp(s.b)
             for num in range(50):
                 ksft_eq(strerror(gtp.add(index, num)), "success")
             ksft_eq(strerror(gtp.add(index, 7)), "EEXIST")
             gtp.sock.close()
-            s.told()
+            s.deleted()
             if what == "del":
                 s.ip("b", "link del t0")
             elif what == "move":
-                s.ip("b", f"link set t0 netns {s.nets['c']}")
+                s.ip("b", f"link set t0 netns {s.c}")
                 s.kill("a")
-                ksft_eq(s.told(), {"b": ["t0"], "c": ["t0"]})
+                s.check_deleted(b=["t0"], c=["t0"])
             else:
-                s.kill(what)
-            ksft_eq(s.left(), {}, what)
+                s.kill(*what)
+            s.check_left(what)
 
 
 def _open_char(module, path, major, minor):
@@ -344,24 +297,24 @@ def _ppp(s, by_netlink=False):
     """ A unit in A with a device in B. Returns the file. """
     file = _open_char("ppp_generic", "/dev/ppp", 108, 0)
     if by_netlink:
-        with NetnsFd(s.nets["b"]) as fd:
-            err = s.rtnl("a").add("dev0", "ppp", fd, [(IFLA_PPP_DEV_FD, file)])
+        with NetnsFd(s.b) as fd:
+            err = s.rtnl["a"].add("dev0", "ppp", fd, [(IFLA_PPP_DEV_FD, file)])
         ksft_eq(strerror(err), "success")
     else:
-        with NetNSEnter(s.nets["a"]):
+        with NetNSEnter(s.a):
             unit = fcntl.ioctl(file, PPPIOCNEWUNIT, struct.pack("=i", -1))
         s.ip("a", f"link set ppp{struct.unpack('=i', unit)[0]} "
-             f"netns {s.nets['b']} name dev0")
+             f"netns {s.b} name dev0")
     return file
 
 
 def _tap(s):
     """ Made in A, and moved to B. Returns the file. """
-    with NetNSEnter(s.nets["a"]):
+    with NetNSEnter(s.a):
         file = _open_char("tun", "/dev/net/tun", 10, 200)
         fcntl.ioctl(file, TUNSETIFF,
                     struct.pack("=16sH22x", b"dev0", IFF_TAP_NO_PI))
-    s.ip("a", f"link set dev0 netns {s.nets['b']}")
+    s.ip("a", f"link set dev0 netns {s.b}")
     return file
 
 
@@ -376,47 +329,42 @@ def file_of_device(func, deaths):
     with Pool() as pool:
         s = Scene(pool)
         for what in ("close", "del", "move", *deaths):
-            s.revive("abc")
+            s.revive(*"abc")
             file = func(s)
             s.ip("b", "link set dev0 up")
-            s.told()
+            s.deleted()
             if what == "move":
-                s.ip("b", f"link set dev0 netns {s.nets['c']}")
+                s.ip("b", f"link set dev0 netns {s.c}")
             elif what == "del":
                 s.ip("b", "link del dev0")
             elif what != "close":
-                s.kill(what)
+                s.kill(*what)
             if what in ("del", *deaths):
-                ksft_eq(s.left(), {}, f"{what}, not yet closed")
+                s.check_left(f"{what}, not yet closed")
             os.close(file)
-            ksft_eq(s.left(), {}, what)
             # Only once, whoever it was
-            ksft_eq(s.told(), {letter: ["dev0"] for letter in
-                               ("bc" if what == "move" else "b")
-                               if letter in s.nets}, what)
+            s.check_gone(what, b=["dev0"],
+                         c=["dev0"] if what == "move" else [])
 
 
 def tap_race():
     """ A tap's file is closed while the tap moves """
     with Pool() as pool:
         s = Scene(pool)
-        rtnl = s.rtnl("b")
         for _ in range(5):
             file = _tap(s)
-            s.told()
-            with NetnsFd(s.nets["c"]) as fd:
+            s.deleted()
+            with NetnsFd(s.c) as fd:
                 pid = os.fork()
                 if pid == 0:
                     os.close(file)
-                    os._exit(rtnl.move("dev0", fd))
+                    os._exit(s.rtnl["b"].move("dev0", fd))
                 # So that neither is always the first one
                 time.sleep(random.random() * 0.005)
                 os.close(file)
                 err = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             ksft_in(strerror(err), ["success", "ENODEV"])
-            ksft_eq(s.left(), {})
-            ksft_eq(s.told(), {"b": ["dev0"]} if err else
-                    {"b": ["dev0"], "c": ["dev0"]})
+            s.check_gone(b=["dev0"], c=[] if err else ["dev0"])
 
 
 def rmnet_bridge():
@@ -425,18 +373,18 @@ def rmnet_bridge():
         s = Scene(pool)
         for letter, args in (("b", "link del r0"), ("a", "link del low"),
                              ("a", "link set low netns {c}"), ("a", None)):
-            s.revive("abc")
+            s.revive(*"abc")
             s.ip("a", "link add low type dummy")
             s.make("rmnet", "r0", "b", "a", 5, "low")
             s.ip("b", "link add s0 type dummy")
             s.ip("b", "link set s0 master r0")
             if args:
-                s.ip(letter, args.format(c=s.nets["c"]))
+                s.ip(letter, args.format(c=s.c))
             else:
                 s.kill(letter)
             ksft_eq(s.left()["b"], ["s0"], args)
             s.make("macvlan_passthru", "u0", "b", "b", 1, "s0")
-            s.kill("".join(s.nets))
+            s.kill(*s.nets)
 
 
 def main():

@@ -39,11 +39,8 @@ import time
 from lib.py import KsftNamedVariant, KsftSkipEx, ksft_eq, ksft_exit, ksft_in, \
     ksft_lt, ksft_pr, ksft_run, ksft_variants
 from rtnl_net_devs import KINDS, STACKED, make, present
-from rtnl_net_lib import IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, \
-    IFLA_LINKINFO, IFLA_NET_NS_FD, NLM_F_CREATE, NLM_F_EXCL, RTM_NEWLINK, \
-    Pool, Rtnl, devices, ipvlan_data, setns, strerror
-
-IFLA_LINK_NETNSID = 37
+from rtnl_net_lib import IFLA_LINK_NETNSID, Pool, Rtnl, devices, ipvlan_data, \
+    setns, strerror
 
 FAILURES = os.environ.get("FAILURES", "24")
 
@@ -142,12 +139,8 @@ class Home:
             return make(rtnl, self.key, "b", self.nets[1], 0, self.lower,
                         ("a", self.nets[0]))
         # In one command, as moves are not tested
-        return rtnl.request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL,
-                            (IFLA_IFNAME, "b"), (IFLA_NET_NS_FD, self.nets[1]),
-                            (IFLA_LINK_NETNSID, NSID),
-                            (IFLA_LINKINFO,
-                             [(IFLA_INFO_KIND, self.kind.kind),
-                              (IFLA_INFO_DATA, self.kind.data(0))]))
+        return rtnl.add("b", self.kind.kind, self.nets[1], self.kind.data(0),
+                        attrs=[(IFLA_LINK_NETNSID, NSID)])
 
     def delete(self, rtnl):
         """ From B """

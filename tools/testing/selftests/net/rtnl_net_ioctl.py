@@ -29,7 +29,8 @@ import subprocess
 
 from lib.py import KsftNamedVariant, KsftSkipEx, NetNSEnter, ip, ksft_eq, \
     ksft_exit, ksft_in, ksft_pr, ksft_run, ksft_variants
-from rtnl_net_lib import NetnsFd, Pool, at_once, devices, strerror, while_dying
+from rtnl_net_lib import Nets, NetnsFd, Pool, at_once, devices, pr_outcomes, \
+    strerror, while_dying
 
 ROUNDS = int(os.environ.get("ROUNDS", "20"))
 RACES = int(os.environ.get("RACES", "6"))
@@ -76,26 +77,14 @@ KINDS = {
 }
 
 
-class Setup:
+class Setup(Nets):
     """ The namespaces, with what listens in them """
 
     def __init__(self, pool, kind):
+        super().__init__(pool, "a", "b")
         self.kind = KINDS[kind]
-        self.pool = pool
-        self.revive("a", "b")
         if self.kind.fallback not in devices(self.a):
             raise KsftSkipEx(f"no {self.kind.fallback} here")
-        self.listen("a", "b")
-
-    def revive(self, *which):
-        """ New namespaces, perhaps in place of dead ones """
-        for name in which:
-            setattr(self, name, self.pool.add(name)[0])
-
-    def listen(self, *which):
-        """ Have notifications of these namespaces collected from now on """
-        self.monitors = {name: self.pool.monitor(getattr(self, name))
-                         for name in which}
 
     def ioctl(self, cmd, dev=None, netns=None, name="", addr=2):
         """ On the fallback device in A, by default. Returns the error. """
@@ -116,33 +105,29 @@ class Setup:
         ksft_eq(strerror(self.ioctl(SIOCADDTUNNEL, name=DEV)), "success",
                 "SIOCADDTUNNEL")
         if home != "a":
-            ip(f"link set {DEV} netns {self.at(home)}", ns=self.a)
+            ip(f"link set {DEV} netns {self.nets[home]}", ns=self.a)
         if up:
-            ip(f"link set {DEV} up", ns=self.at(home))
+            ip(f"link set {DEV} up", ns=self.nets[home])
         self.deleted()
-
-    def at(self, which):
-        """ The name of a namespace """
-        return getattr(self, which)
 
     def delete_by(self, caller):
         """ Returns the error number """
         if caller == "fallback":
             return self.ioctl(SIOCDELTUNNEL)
-        return self.ioctl(SIOCDELTUNNEL, DEV, self.at(caller))
+        return self.ioctl(SIOCDELTUNNEL, DEV, self.nets[caller])
 
-    def deleted(self):
-        """ Devices announced dead, by namespace """
-        return {name: monitor.deleted()
-                for name, monitor in self.monitors.items()}
+    def race(self, home, caller, other):
+        """ The ioctl while something else is done. Returns both errors. """
+        self.add(home)
+        return tuple(map(strerror, at_once(lambda: self.delete_by(caller),
+                                           other)))
 
-    def check_gone(self, **announced):
-        """ No tunnel is left, and exactly these were announced dead """
-        ksft_eq(self.pool.extra(), {}, "devices are left")
-        expected = {name: announced.get(name, []) for name in self.monitors}
-        ksft_eq(self.deleted(), expected, "wrong notifications")
-        ksft_eq(strerror(self.ioctl(SIOCDELTUNNEL)), "ENOENT",
-                "the addresses are still in use")
+    def check_gone(self, comment="", **announced):
+        """ The same, and if A is left, the addresses are free """
+        super().check_gone(comment, **announced)
+        if "a" in self.nets:
+            ksft_eq(strerror(self.ioctl(SIOCDELTUNNEL)), "ENOENT",
+                    "the addresses are still in use")
 
 
 def _variants(*lists):
@@ -160,7 +145,7 @@ def delete(kind):
         for home, by_itself, up in itertools.product("ab", (False, True),
                                                      (False, True)):
             s.add(home, up)
-            ksft_eq(pool.extra(), {s.at(home): [DEV]}, "wrong devices")
+            s.check_left(**{home: [DEV]})
             err = s.delete_by(home if by_itself else "fallback")
             ksft_eq(strerror(err), "success")
             s.check_gone(**{home: [DEV]})
@@ -208,8 +193,8 @@ def add_by_moved(kind):
         err = s.ioctl(SIOCADDTUNNEL, DEV, s.b, "t1", addr=3)
         ksft_eq(strerror(err), "success")
         home = s.kind.add_home
-        ksft_in("t1", devices(s.at(home)))
-        err = s.ioctl(SIOCDELTUNNEL, netns=s.at(home), addr=3)
+        ksft_in("t1", devices(s.nets[home]))
+        err = s.ioctl(SIOCDELTUNNEL, netns=s.nets[home], addr=3)
         ksft_eq(strerror(err), "success")
         ksft_eq(strerror(s.delete_by("fallback")), "success")
         s.check_gone(**{"b": [DEV], home: sorted(["t1"] + [DEV] *
@@ -221,17 +206,14 @@ def race_dellink(kind):
     """ The ioctl while the tunnel is deleted in its own namespace """
     with Pool() as pool:
         s = Setup(pool, kind)
-        rtnl = pool.rtnl(s.b)
         first = 0
         for num in range(RACES):
             caller = ("fallback", "b")[num % 2]
-            s.add("b")
-            errs = at_once(lambda: s.delete_by(caller),
-                           lambda: rtnl.delete(DEV))
-            ksft_in(list(map(strerror, errs)), [
-                ["success", "ENODEV"],
-                ["ENOENT" if caller == "fallback" else "ENODEV", "success"]])
-            first += not errs[0]
+            errs = s.race("b", caller, lambda: s.rtnl["b"].delete(DEV))
+            ksft_in(errs, [
+                ("success", "ENODEV"),
+                ("ENOENT" if caller == "fallback" else "ENODEV", "success")])
+            first += errs[0] == "success"
             s.check_gone(b=[DEV])
         ksft_pr(f"the ioctl was first in {first} of {RACES} rounds")
 
@@ -241,19 +223,17 @@ def race_move(kind):
     """ The ioctl while the tunnel moves """
     with Pool() as pool:
         s = Setup(pool, kind)
-        rtnl = pool.rtnl(s.a)
         late = 0
         with NetnsFd(s.b) as fd:
             for _ in range(RACES):
-                s.add()
-                errs = at_once(lambda: s.delete_by("fallback"),
-                               lambda: rtnl.move(DEV, fd))
-                ksft_eq(strerror(errs[0]), "success")
-                ksft_in(strerror(errs[1]), ["success", "ENODEV"])
-                late += not errs[1]
+                err, err_move = s.race("a", "fallback",
+                                       lambda: s.rtnl["a"].move(DEV, fd))
+                ksft_eq(err, "success")
+                ksft_in(err_move, ["success", "ENODEV"])
+                moved = err_move == "success"
+                late += moved
                 # A move says so in the old namespace, too
-                s.check_gone(**({"a": [DEV], "b": [DEV]} if not errs[1]
-                                else {"a": [DEV]}))
+                s.check_gone(a=[DEV], b=[DEV] if moved else [])
         ksft_pr(f"it had moved in {late} of {RACES} rounds")
 
 
@@ -264,20 +244,15 @@ def race_death(kind, dies):
         s = Setup(pool, kind)
         outcomes = []
         for _ in range(RACES):
-            s.listen("b" if dies == "a" else "a")
             s.add("b")
-            err, = while_dying(pool.hold(s.at(dies)), lambda: s.delete_by(
+            err, = while_dying(s.hold(dies), lambda: s.delete_by(
                 "b" if dies == "a" else "fallback"))
             outcomes.append(strerror(err))
             ksft_in(strerror(err), ["success", "ENOENT", "ENODEV"])
             pool.wait_freed()
-            ksft_eq(pool.extra(), {}, "devices are left")
-            ksft_eq(s.deleted(), {name: [DEV] if name == "b" else []
-                                  for name in s.monitors},
-                    "wrong notifications")
+            s.check_gone(b=[DEV])
             s.revive(dies)
-        ksft_pr(", ".join(f"{outcomes.count(outcome)} times {outcome}"
-                          for outcome in sorted(set(outcomes))))
+        pr_outcomes(outcomes)
 
 
 @contextlib.contextmanager

@@ -31,10 +31,9 @@ import subprocess
 
 from lib.py import KsftNamedVariant, KsftSkipEx, ksft_eq, ksft_exit, ksft_lt, \
     ksft_run, ksft_variants
-from rtnl_net_devs import KINDS, PAIR, STACKED, TUNNEL, make, \
-    present
-from rtnl_net_lib import RTM_DELLINK, RTM_NEWLINK, NetnsFd, Pool, ifindex, \
-    strerror
+from rtnl_net_devs import KINDS, PAIR, STACKED, TUNNEL, make, present
+from rtnl_net_lib import RTM_DELLINK, RTM_NEWLINK, Nets, NetnsFd, Pool, \
+    ifindex, strerror
 
 CASES = {
     PAIR: [
@@ -89,23 +88,22 @@ if not WANTED or WANTED == ["all"]:
 FOUND = {}
 
 
-class Scene:
+class Scene(Nets):
     """
     Devices of some kinds, where they are, and a model of who needs whom. A
     device's name is a letter and the number of its kind.
     """
 
     def __init__(self, pool, keys):
-        self.pool = pool
+        super().__init__(pool, *"abcd")
         self.keys = dict(enumerate(keys))
-        self.nets = dict(zip("abcd", pool.add(*"abcd")))
-        self.monitors = {}
         self.where = {}
         # What a device dies with: a device, or a namespace
         self.needs = {}
 
     def build(self):
         """ As in the picture, in the namespaces that are there """
+        self.ignore()
         for num, key in self.keys.items():
             self._build(num, key)
 
@@ -121,12 +119,12 @@ class Scene:
 
     def _build_stack(self, num, key):
         lower, peer = f"l{num}", f"p{num}"
-        with self.pool.rtnl(self.nets["a"]) as rtnl, \
-                NetnsFd(self.nets["a"]) as a, NetnsFd(self.nets["d"]) as d:
-            ksft_eq(strerror(rtnl.add_veth(lower, a, peer, d)), "success")
+        with NetnsFd(self.a) as a, NetnsFd(self.d) as d:
+            err = self.rtnl["a"].add_veth(lower, a, peer, d)
+        ksft_eq(strerror(err), "success")
         self.where |= {lower: "a", peer: "d"}
         self.needs |= {lower: peer, peer: lower}
-        index = ifindex(self.nets["a"], lower)
+        index = ifindex(self.a, lower)
         for upper, home in (("u", "b"), ("v", "c")):
             if upper == "v" and KINDS[key].one:
                 break
@@ -135,22 +133,14 @@ class Scene:
             self.needs[f"{upper}{num}"] = lower
 
     def _make(self, key, name, source, home, num=0, link=0, peer=None):
-        with self.pool.rtnl(self.nets[source]) as rtnl, \
-                NetnsFd(self.nets[home]) as netns, \
+        with NetnsFd(self.nets[home]) as netns, \
                 NetnsFd(self.nets[peer[1] if peer else home]) as other:
-            err = make(rtnl, key, name, netns, num, link,
+            err = make(self.rtnl[source], key, name, netns, num, link,
                        (peer[0], other) if peer else None)
         assert not err, f"make {key} {name}: {strerror(err)}"
         self.where[name] = home
         if peer:
             self.where[peer[0]] = peer[1]
-
-    def watch(self):
-        """ From now on, notifications count """
-        for letter, netns in self.nets.items():
-            if letter not in self.monitors:
-                self.monitors[letter] = self.pool.monitor(netns)
-            self.monitors[letter].deleted()
 
     def doomed(self, dead):
         """ A device that dies takes along all that needs it """
@@ -165,8 +155,8 @@ class Scene:
         for name in sorted(name for name in self.where if name[0] == which):
             if what == "del":
                 gone |= self.doomed({name})
-                with self.pool.rtnl(self.nets[self.where[name]]) as rtnl:
-                    ksft_eq(strerror(rtnl.delete(name)), "success")
+                err = self.rtnl[self.where[name]].delete(name)
+                ksft_eq(strerror(err), "success")
             else:
                 gone |= self._move(name, home)
         return gone & set(self.where)
@@ -174,20 +164,15 @@ class Scene:
     def _kill(self, letters):
         gone = self.doomed({name for name, home in self.where.items()
                             if home in letters} | set(letters))
-        for letter in letters:
-            self.pool.close_sockets(self.nets[letter])
-            del self.monitors[letter]
-        self.pool.kill(*[self.nets.pop(letter) for letter in letters])
-        self.pool.wait_freed()
+        self.kill(*letters)
         return gone & set(self.where)
 
     def _move(self, name, home):
         kind = KINDS[self.keys[int(name[1:])]]
         if kind.fixed and name[0] == "u":
             return set()
-        with self.pool.rtnl(self.nets[self.where[name]]) as rtnl, \
-                NetnsFd(self.nets[home]) as netns:
-            err = rtnl.move(name, netns)
+        with NetnsFd(self.nets[home]) as netns:
+            err = self.rtnl[self.where[name]].move(name, netns)
         assert not err, f"move {name} to {home}: {strerror(err)}"
         self.where[name] = home
         if kind.follows and name[0] == "l":
@@ -229,12 +214,10 @@ class Scene:
 
     def check(self, case):
         """ What is left, where """
-        left = {}
-        for name, home in self.where.items():
-            left.setdefault(self.nets[home], []).append(name)
-        ksft_eq(self.pool.extra(),
-                {netns: sorted(names) for netns, names in left.items()},
-                f"{case}: wrong devices are left")
+        left = {letter: [] for letter in self.nets}
+        for name, home in sorted(self.where.items()):
+            left[home].append(name)
+        self.check_left(case, **left)
 
     def clean(self):
         """ What is left can be deleted """
@@ -243,9 +226,6 @@ class Scene:
                 self.where.pop(name)
                 self.needs.pop(name)
         self.check("clean")
-        for letter in list(self.monitors):
-            self.pool.close_sockets(self.nets[letter])
-            del self.monitors[letter]
 
 
 def keys_of(how):

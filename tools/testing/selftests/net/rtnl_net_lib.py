@@ -14,13 +14,15 @@ import fcntl
 import multiprocessing
 import os
 import random
+import shutil
 import socket
 import string
 import struct
 import subprocess
 import time
 
-from lib.py import KsftSkipEx, NetNSEnter
+from lib.py import KsftSkipEx, NetNSEnter, NetdevSimDev, cmd, ksft_eq, \
+    ksft_in, ksft_pr, ksft_true
 
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
@@ -45,6 +47,7 @@ IFLA_IFNAME = 3
 IFLA_LINK = 5
 IFLA_LINKINFO = 18
 IFLA_NET_NS_FD = 28
+IFLA_LINK_NETNSID = 37
 IFLA_TARGET_NETNSID = 46
 IFLA_INFO_KIND = 1
 IFLA_INFO_DATA = 2
@@ -60,6 +63,8 @@ IPVLAN_FLAGS = {"bridge": 0, "private": 1, "vepa": 2}
 
 # Only so that a test that hangs ends with a verdict
 WAIT_TIMEOUT = int(os.environ.get("WAIT_TIMEOUT", "120"))
+
+TRACING = "/sys/kernel/tracing"
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -347,9 +352,10 @@ class Pool:
             os.waitpid(self.pid, 0)
 
 
-def _attr(kind, value):
+def nlattr(kind, value):
+    """ A netlink attribute, or with a list a nest of them """
     if isinstance(value, list):
-        value = b"".join(_attr(*sub) for sub in value)
+        value = b"".join(nlattr(*sub) for sub in value)
         kind |= 0x8000
     elif isinstance(value, int):
         value = struct.pack("=I", value)
@@ -361,6 +367,13 @@ def _attr(kind, value):
 
 def _ifinfomsg(index=0, up=0, change=0):
     return struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, up, up | change)
+
+
+def pair_data(kind, name, netns, *attrs):
+    """ What Rtnl.add() has to say for the other end of a pair """
+    return [(kind, _ifinfomsg() + nlattr(IFLA_IFNAME, name) +
+             nlattr(IFLA_NET_NS_FD, netns) +
+             b"".join(nlattr(*attr) for attr in attrs))]
 
 
 def bareudp_data(port):
@@ -409,7 +422,7 @@ class Rtnl:
         return self._ask(kind, flags, _ifinfomsg(index, up, change), attrs)
 
     def _ask(self, kind, flags, body, attrs):
-        body += b"".join(_attr(*attr) for attr in attrs)
+        body += b"".join(nlattr(*attr) for attr in attrs)
         self.sock.send(struct.pack("=IHHII", len(body) + 16, kind,
                                    flags | NLM_F_REQUEST | NLM_F_ACK, 1, 0) +
                        body)
@@ -417,20 +430,19 @@ class Rtnl:
         assert struct.unpack_from("=H", answer, 4)[0] == NLMSG_ERROR
         return -struct.unpack_from("=i", answer, 16)[0]
 
-    def add(self, name, kind, netns, data=(), link=0):
+    def add(self, name, kind, netns, data=(), link=0, attrs=()):
         """ ip link add [link LINK] NAME [netns NETNS] type KIND """
         return self.request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL,
                             (IFLA_IFNAME, name),
                             *([(IFLA_NET_NS_FD, netns)] if netns else []),
-                            *([(IFLA_LINK, link)] if link else []),
+                            *([(IFLA_LINK, link)] if link else []), *attrs,
                             (IFLA_LINKINFO, [(IFLA_INFO_KIND, kind),
                                              (IFLA_INFO_DATA, list(data))]))
 
     def add_veth(self, name, netns, peer, peer_netns):
         """ ip link add NAME netns NETNS type veth peer PEER netns NETNS """
-        info = (_ifinfomsg() + _attr(IFLA_IFNAME, peer) +
-                _attr(IFLA_NET_NS_FD, peer_netns))
-        return self.add(name, "veth", netns, [(VETH_INFO_PEER, info)])
+        return self.add(name, "veth", netns,
+                        pair_data(VETH_INFO_PEER, peer, peer_netns))
 
     def delete(self, name, target_netnsid=None):
         """ ip link del NAME """
@@ -513,6 +525,181 @@ class Monitor(Rtnl):
                     yield kind, attrs[4:size - 1].decode()
                 attrs = attrs[(size + 3) & ~3:]
             data = data[(length + 3) & ~3:]
+
+
+class Nets:
+    """
+    Network namespaces by names that are short and stay, with a netlink socket
+    in each, and what listens there. The name that "ip -n" knows is nets["a"],
+    or just the attribute a.
+    """
+
+    def __init__(self, pool, *names):
+        self.pool = pool
+        self.nets = {}
+        self.monitors = {}
+        self.rtnl = {}
+        self.revive(*names)
+
+    def __getattr__(self, name):
+        try:
+            return self.nets[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def revive(self, *names):
+        """ Make those that are not there (any more) """
+        for name in names:
+            if name not in self.nets:
+                self.nets[name], = self.pool.add(name)
+                self.monitors[name] = self.pool.monitor(self.nets[name])
+                self.rtnl[name] = self.pool.rtnl(self.nets[name])
+
+    def hold(self, *names):
+        """ Namespaces that are to die, see Pool.hold() """
+        for name in names:
+            self.monitors.pop(name, None)
+            del self.rtnl[name]
+        return self.pool.hold(*(self.nets.pop(name) for name in names))
+
+    def kill(self, *names):
+        """ Let namespaces die, and wait until they have done so """
+        self.hold(*names).close()
+        self.pool.wait_freed()
+
+    def ignore(self):
+        """ Collect no notifications: too many would be an error """
+        while self.monitors:
+            self.monitors.popitem()[1].close()
+
+    def watch(self):
+        """ Collect notifications of all these namespaces from now on """
+        self.ignore()
+        for name, netns in self.nets.items():
+            self.monitors[name] = self.pool.monitor(netns)
+
+    def left(self):
+        """ Devices that are there, by namespace, if there are any """
+        names = {netns: name for name, netns in self.nets.items()}
+        return {names.get(netns, netns): devs
+                for netns, devs in self.pool.extra().items()}
+
+    def deleted(self):
+        """ Devices announced dead, by namespace, if there are any """
+        return {name: dead for name, monitor in self.monitors.items()
+                if (dead := monitor.deleted())}
+
+    def check_left(self, comment="", **expected):
+        """ Exactly these devices are there """
+        ksft_eq(self.left(),
+                {name: devs for name, devs in expected.items() if devs},
+                f"wrong devices {comment}")
+
+    def check_deleted(self, comment="", **announced):
+        """ Exactly these were announced dead, to whom is left to hear it """
+        ksft_eq(self.deleted(), {name: devs for name, devs in announced.items()
+                                 if devs and name in self.monitors},
+                f"wrong notifications {comment}")
+
+    def check_gone(self, comment="", **announced):
+        """ No device is left, and exactly these were announced dead """
+        self.check_left(comment)
+        self.check_deleted(comment, **announced)
+
+
+class Nsim:
+    """
+    A netdevsim in a network namespace, while it is entered. If that dies,
+    devlink takes it to our own.
+    """
+
+    def __init__(self, netns, queues=1):
+        if not shutil.which("devlink"):
+            raise KsftSkipEx("there is no devlink")
+        cmd("modprobe -q netdevsim", fail=False)
+        if not os.path.exists("/sys/bus/netdevsim"):
+            raise KsftSkipEx("the kernel has no netdevsim")
+        self.num = random.randrange(1 << 15)
+        NetdevSimDev.ctrl_write("new_device", f"{self.num} 1 {queues}")
+        self.there = True
+        try:
+            path = f"/sys/bus/netdevsim/devices/netdevsim{self.num}/net"
+            busywait(lambda: os.path.exists(path) and os.listdir(path),
+                     "netdevsim has a port")
+            before = devices(netns)
+            cmd(f"devlink dev reload netdevsim/netdevsim{self.num} "
+                f"netns {netns}")
+            self.name, = devices(netns) - before
+            self.index = ifindex(netns, self.name)
+        except BaseException:
+            self.remove()
+            raise
+
+    def remove(self):
+        """ Die. Returns 0. """
+        NetdevSimDev.ctrl_write("del_device", f"{self.num}")
+        self.there = False
+        return 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        if self.there:
+            self.remove()
+
+
+class Trace:
+    """
+    The events of a group in an instance of tracefs, while it is entered.
+    needs: a file of tracefs that the config provides. settings: what else to
+    write into files of the instance.
+    """
+
+    def __init__(self, group, needs, config, **settings):
+        if not os.path.isdir(f"{TRACING}/events"):
+            subprocess.run(["mount", "-t", "tracefs", "tracefs", TRACING],
+                           check=False, capture_output=True)
+        if not os.path.exists(f"{TRACING}/{needs}"):
+            raise KsftSkipEx(f"no {needs}: not root, no tracefs, or no "
+                             f"{config}")
+        self.enable = f"events/{group}/enable"
+        self.settings = settings
+        self.instance = f"{TRACING}/instances/{group}-{os.getpid()}"
+
+    def set(self, name, value):
+        """ Write into a file of the instance """
+        with open(f"{self.instance}/{name}", "w", encoding="ascii") as file:
+            file.write(value)
+
+    def lines(self, name="trace"):
+        """ Lines of a file of the instance """
+        with open(f"{self.instance}/{name}", encoding="ascii") as file:
+            yield from file
+
+    def __enter__(self):
+        os.mkdir(self.instance)
+        for name, value in self.settings.items():
+            self.set(name, value)
+        self.set(self.enable, "1")
+        return self
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        self.set(self.enable, "0")
+        os.rmdir(self.instance)
+
+
+def pr_outcomes(outcomes):
+    """ Print how often each was how a race ended """
+    ksft_pr(", ".join(f"{outcomes.count(outcome)} times {outcome}"
+                      for outcome in sorted(set(outcomes))))
+
+
+def ip_fails(args, message):
+    """ A command that has to fail, and to say why """
+    ret = cmd(f"ip {args}", fail=False)
+    ksft_true(ret.ret != 0, "the command succeeded")
+    ksft_in(message, ret.stderr)
 
 
 def encap_route(netns, dest, via, dev):

@@ -40,7 +40,6 @@ import os
 import random
 import socket
 import stat
-import struct
 import time
 import traceback
 
@@ -301,7 +300,7 @@ class Object:
 
     def move(self, hold, part, slot):
         """ One device goes elsewhere, without its addresses """
-        if self.fixed(part):
+        if DEVS[self.kind(part)].fixed:
             return
         with hold.rtnl(self.where[part][0]) as rtnl:
             check(rtnl.move(self.name(part), hold.fd(slot)),
@@ -315,10 +314,6 @@ class Object:
                 if other in self.uppers and self.lower(other) == part and
                 DEVS[self.kind(other)].follows]
         self.gone(hold, part, set().union(*gone))
-
-    def fixed(self, part):
-        """ Whether it cannot be moved """
-        return DEVS[self.kind(part)].fixed
 
     def up(self, hold, part):
         """ Set it up. Some want their lower to be up. """
@@ -468,7 +463,7 @@ def ipvlan_modes(pool):
     return [mode for mode in IPVLAN_MODES if mode != "l3s"]
 
 
-def kinds(pool):
+def possible(pool):
     """ All objects for which the kernel has what it takes """
     found = present(pool, list(DEVS))
     return [name for name, uppers in KIND_TABLE.items()
@@ -476,12 +471,12 @@ def kinds(pool):
             all(upper.split()[0] in found for upper in uppers)]
 
 
-def work(slots, worker, modes, results):
+def work(slots, worker, kinds, modes, results):
     """ All that a worker does """
     rng = random.Random(f"{SEED} {worker}")
     # Enough for one of each kind
-    count = max(8, -(-len(KINDS) // WORKERS))
-    objects = [Object(slots, num, KINDS[num % len(KINDS)], modes)
+    count = max(8, -(-len(kinds) // WORKERS))
+    objects = [Object(slots, num, kinds[num % len(kinds)], modes)
                for num in range(worker * count, (worker + 1) * count)]
     done = collections.Counter()
     failure = None
@@ -511,18 +506,18 @@ def stress():
     for kind in KINDS:
         ksft_in(kind, KIND_TABLE)
     with Pool() as pool:
-        if not KINDS:
-            KINDS.extend(kinds(pool))
-        modes = ipvlan_modes(pool) if "ipv" in " ".join(KINDS) else []
+        kinds = KINDS or possible(pool)
+        modes = ipvlan_modes(pool) if "ipv" in " ".join(kinds) else []
         ksft_pr(f"stress: WORKERS={WORKERS} ROUNDS={ROUNDS} SLOTS={SLOTS} "
-                f"SEED={SEED} KINDS='{' '.join(KINDS)}'")
+                f"SEED={SEED} KINDS='{' '.join(kinds)}'")
         live = netns_objects()
         start = time.monotonic()
         slots = Slots(pool)
         new = devices(slots.name(1))
         results = multiprocessing.SimpleQueue()
         procs = [multiprocessing.Process(target=work,
-                                         args=(slots, num, modes, results))
+                                         args=(slots, num, kinds, modes,
+                                               results))
                  for num in range(WORKERS)]
         total = collections.Counter()
         try:

@@ -12,22 +12,20 @@ Test the trace events rtnl_net:* against what is known to happen.
                  +-------+     +------+
 
 a0 and b0 are a veth pair, i0 is an ipvlan on top of b0. Deleting a0 kills b0 on
-behalf of A, and that kills i0 on behalf of B. The events have to tell just that;
-and those of the locks have to come in pairs, with one holder at a time.
+behalf of A, and that kills i0 on behalf of B. The events have to tell just
+that; and those of the locks have to come in pairs, with one holder at a time.
 """
 
 import contextlib
 import os
 import re
-import subprocess
 import time
 from collections import Counter
 
-from lib.py import KsftSkipEx, NetNSEnter, ip, ksft_eq, ksft_exit, ksft_ge, \
-    ksft_gt, ksft_in, ksft_run, ksft_true
-from rtnl_net_lib import Pool, at_once
+from lib.py import NetNSEnter, ip, ksft_eq, ksft_exit, ksft_ge, ksft_gt, \
+    ksft_in, ksft_run, ksft_true
+from rtnl_net_lib import Pool, Trace, at_once
 
-TRACING = "/sys/kernel/tracing"
 # ns, with HZ=100
 TICK = 10 * 1000 * 1000
 ROUNDS = int(os.environ.get("ROUNDS", "20"))
@@ -40,51 +38,29 @@ FIELD = re.compile(r"(\w+)=((?:sent|at) home|\S+)")
 LOCK_FUNCTIONS = re.compile(r"_*rtnl_(net_)?(try|un)?lock(_killable)?\+")
 
 
-class Trace:
+class LockTrace(Trace):
     """ All events rtnl_net, while it is entered """
 
     def __init__(self):
-        if not os.path.isdir(f"{TRACING}/events"):
-            subprocess.run(["mount", "-t", "tracefs", "tracefs", TRACING],
-                           check=False, capture_output=True)
-        if not os.path.isdir(f"{TRACING}/events/rtnl_net"):
-            raise KsftSkipEx("no events rtnl_net: not root, no tracefs, or no "
-                             "CONFIG_NET_SMALL_RTNL")
-        self.instance = f"{TRACING}/instances/rtnl_net_trace-{os.getpid()}"
+        # Whatever clock the machine has: the order is what counts
+        super().__init__("rtnl_net", "events/rtnl_net",
+                         "CONFIG_NET_SMALL_RTNL", buffer_size_kb="16384",
+                         trace_clock="counter")
         self.events = []
         self.took = 0
 
-    def _set(self, name, value):
-        with open(f"{self.instance}/{name}", "w", encoding="ascii") as file:
-            file.write(value)
-
-    def __enter__(self):
-        os.mkdir(self.instance)
-        self._set("buffer_size_kb", "16384")
-        # Whatever clock the machine has: the order is what counts
-        self._set("trace_clock", "counter")
-        self._set("events/rtnl_net/enable", "1")
-        return self
-
     def __exit__(self, exc_type, exc_value, traceback):
-        self._set("events/rtnl_net/enable", "0")
-        with open(f"{self.instance}/trace", encoding="ascii") as file:
-            matches = [match for line in file if (match := LINE.match(line))]
-        for match in matches:
-            fields = dict(FIELD.findall(match["text"]))
-            self.events.append((match["thread"], match["event"], fields))
-        lost = self._lost()
-        os.rmdir(self.instance)
+        self.set(self.enable, "0")
+        for line in self.lines():
+            if match := LINE.match(line):
+                self.events.append((match["thread"], match["event"],
+                                    dict(FIELD.findall(match["text"]))))
+        lost = sum(int(line.split()[-1])
+                   for cpu in os.listdir(f"{self.instance}/per_cpu")
+                   for line in self.lines(f"per_cpu/{cpu}/stats")
+                   if line.startswith(("overrun:", "dropped")))
+        super().__exit__(exc_type, exc_value, traceback)
         ksft_eq(lost, 0, "events were lost")
-
-    def _lost(self):
-        lost = 0
-        for cpu in os.listdir(f"{self.instance}/per_cpu"):
-            with open(f"{self.instance}/per_cpu/{cpu}/stats",
-                      encoding="ascii") as file:
-                lost += sum(int(line.split()[-1]) for line in file
-                            if line.startswith(("overrun:", "dropped")))
-        return lost
 
     def told(self, event, *names):
         """ The values of these fields, for each such event """
@@ -113,7 +89,7 @@ def traced_deletion(chain):
         if chain:
             ip(f"link add link b0 name i0 netns {nets[2]} type ipvlan",
                ns=nets[1])
-        with Trace() as trace:
+        with LockTrace() as trace:
             begin = time.monotonic_ns()
             ip("link del a0", ns=nets[0])
             trace.took = time.monotonic_ns() - begin
@@ -214,7 +190,7 @@ def locks_come_in_pairs():
     """ Request, acquired or failed, release; one holder; a caller of worth """
     with Pool() as pool:
         a, b, c, d, e = pool.add("A", "B", "C", "D", "E")
-        with Trace() as trace:
+        with LockTrace() as trace:
             ksft_eq(at_once(lambda: delete_pairs(a, b),
                             lambda: delete_pairs(c, d),
                             lambda: write_sysctl(e)), [0, 0, 0])

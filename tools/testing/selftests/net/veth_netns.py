@@ -24,46 +24,28 @@ import os
 import random
 import subprocess
 
-from lib.py import KsftNamedVariant, ip, ksft_disruptive, \
-    ksft_eq, ksft_exit, ksft_in, ksft_pr, ksft_run, ksft_true, ksft_variants
-from rtnl_net_lib import NetnsFd, Pool, Rtnl, at_once, devices, \
-    require_modules, strerror
+from lib.py import KsftNamedVariant, ip, ksft_disruptive, ksft_eq, ksft_exit, \
+    ksft_in, ksft_pr, ksft_run, ksft_true, ksft_variants
+from rtnl_net_lib import Nets, NetnsFd, Pool, at_once, devices, ifindex, \
+    ip_fails, require_modules, strerror
 
 ROUNDS = int(os.environ.get("ROUNDS", "1000"))
 RACES = int(os.environ.get("RACES", "20"))
 NETNSID = {"a": 100, "b": 200}
 
 
-class Setup:
+class Setup(Nets):
     """ The namespaces, with what listens in them """
 
     def __init__(self, pool):
-        self.pool = pool
-        self.a, self.b, self.c, self.z = pool.add("a", "b", "c", "z")
+        super().__init__(pool, "a", "b", "c", "z")
         for end, netnsid in NETNSID.items():
-            ip(f"netns set {getattr(self, end)} {netnsid}", ns=self.z)
-        self.listen("a", "b", "c")
-
-    def listen(self, *which):
-        """ Have notifications of these namespaces collected from now on """
-        self.monitors = {end: self.pool.monitor(getattr(self, end))
-                         for end in which}
+            ip(f"netns set {self.nets[end]} {netnsid}", ns=self.z)
 
     def add(self):
         """ Make the pair. Fails if anything has these names. """
         ip(f"link add a0 netns {self.a} type veth peer b0 netns {self.b}",
            ns=self.z)
-
-    def deleted(self):
-        """ Devices announced dead, by namespace """
-        return {end: monitor.deleted()
-                for end, monitor in self.monitors.items()}
-
-    def check_gone(self, **announced):
-        """ No device is left, and exactly these were announced dead """
-        ksft_eq(self.pool.extra(), {}, "devices are left")
-        expected = {end: announced.get(end, []) for end in self.monitors}
-        ksft_eq(self.deleted(), expected, "wrong notifications")
 
     def check_names_free(self):
         """ The same pair can be made and deleted again, at once """
@@ -71,11 +53,7 @@ class Setup:
         ksft_in("a0", devices(self.a))
         ksft_in("b0", devices(self.b))
         ip("link del a0", ns=self.a)
-        ksft_eq(self.pool.extra(), {}, "devices are left by the second pair")
-
-
-def _index(netns, dev):
-    return ip(f"link show {dev}", json=True, ns=netns)[0]["ifindex"]
+        self.check_left("after the second pair")
 
 
 def _del_a(s):
@@ -87,8 +65,8 @@ def _del_b(s):
 
 
 def _del_index(s):
-    rtnl = s.pool.rtnl(s.b)
-    ksft_eq(strerror(rtnl.delete_index(_index(s.b, "b0"))), "success")
+    err = s.rtnl["b"].delete_index(ifindex(s.b, "b0"))
+    ksft_eq(strerror(err), "success")
 
 
 def _del_altname(s):
@@ -108,8 +86,7 @@ def _del_group_both_ends(s):
 
 
 def _del_target_netnsid(s):
-    rtnl = s.pool.rtnl(s.z)
-    ksft_eq(strerror(rtnl.delete("b0", NETNSID["b"])), "success")
+    ksft_eq(strerror(s.rtnl["z"].delete("b0", NETNSID["b"])), "success")
 
 
 def _del_up(s):
@@ -189,13 +166,11 @@ def netns_death(dies, lives, dev):
     """ The other end goes when a namespace dies, and its name is free """
     with Pool() as pool:
         s = Setup(pool)
-        s.listen(lives)
         s.add()
         s.deleted()
-        pool.kill(getattr(s, dies))
-        pool.wait_freed()
+        s.kill(dies)
         s.check_gone(**{lives: [dev]})
-        setattr(s, dies, pool.add(dies)[0])
+        s.revive(dies)
         s.check_names_free()
 
 
@@ -203,10 +178,8 @@ def netns_death_of_both():
     """ Nobody is left to be told, but both namespaces have to go """
     with Pool() as pool:
         s = Setup(pool)
-        s.listen("c")
         s.add()
-        pool.kill(s.a, s.b)
-        pool.wait_freed()
+        s.kill("a", "b")
         s.check_gone()
 
 
@@ -214,19 +187,15 @@ def netns_death_and_delete():
     """ The other end is deleted while a namespace dies with its own """
     with Pool() as pool:
         s = Setup(pool)
-        s.listen("b")
         outcomes = set()
         for _ in range(RACES):
             s.add()
             s.deleted()
-            rtnl = Rtnl(s.b)
-            pool.kill(s.a)
-            outcomes.add(strerror(rtnl.delete("b0")))
-            rtnl.close()
+            s.hold("a").close()
+            outcomes.add(strerror(s.rtnl["b"].delete("b0")))
             # Whoever it was: gone, told once
-            ksft_eq(pool.extra(), {}, "devices are left")
-            ksft_eq(s.deleted(), {"b": ["b0"]}, "wrong notifications")
-            s.a = pool.add("a")[0]
+            s.check_gone(b=["b0"])
+            s.revive("a")
         ksft_true(outcomes <= {"success", "ENODEV"}, outcomes)
 
 
@@ -235,19 +204,15 @@ def rmmod():
     """ The module goes, and with it pairs between many namespaces """
     require_modules("veth")
     with Pool() as pool:
-        names = pool.add(*["m"] * 8)
-        monitors = [pool.monitor(name) for name in names]
+        s = Nets(pool, *(f"m{num}" for num in range(8)))
+        names = list(s.nets.values())
         for num, name in enumerate(names):
             ip(f"link add next type veth peer prev netns {names[num - 1]}",
                ns=name)
             ip("link set next up", ns=name)
-        for monitor in monitors:
-            monitor.deleted()
+        s.deleted()
         subprocess.run(["rmmod", "veth"], check=True)
-        ksft_eq(pool.extra(), {}, "devices are left")
-        for monitor in monitors:
-            ksft_eq(monitor.deleted(), ["next", "prev"],
-                    "wrong notifications")
+        s.check_gone(**{name: ["next", "prev"] for name in s.nets})
         ip(f"link add next type veth peer prev netns {names[1]}", ns=names[0])
         ip("link del next", ns=names[0])
 
@@ -256,12 +221,11 @@ def race_both_ends():
     """ Two processes, each in its namespace, delete the two ends """
     with Pool() as pool:
         s = Setup(pool)
-        rtnl_a, rtnl_b = pool.rtnl(s.a), pool.rtnl(s.b)
         for _ in range(RACES):
             s.add()
             s.deleted()
-            errs = at_once(lambda: rtnl_a.delete("a0"),
-                           lambda: rtnl_b.delete("b0"))
+            errs = at_once(lambda: s.rtnl["a"].delete("a0"),
+                           lambda: s.rtnl["b"].delete("b0"))
             # One may find its end dead already, not both
             ksft_in(0, errs)
             ksft_true(set(errs) <= {0, errno.ENODEV}, errs)
@@ -273,23 +237,19 @@ def race_move():
     """ One end moves while the other one is deleted """
     with Pool() as pool:
         s = Setup(pool)
-        rtnl_a, rtnl_b = pool.rtnl(s.a), pool.rtnl(s.b)
         moved = 0
         for _ in range(RACES):
             s.add()
             s.deleted()
             with NetnsFd(s.c) as netns:
                 err_move, err_delete = at_once(
-                    lambda: rtnl_a.move("a0", netns),
-                    lambda: rtnl_b.delete("b0"))
+                    lambda: s.rtnl["a"].move("a0", netns),
+                    lambda: s.rtnl["b"].delete("b0"))
             ksft_eq(strerror(err_delete), "success")
             ksft_in(strerror(err_move), ["success", "ENODEV"])
             # Moving looks like a death to who is left behind
-            if err_move:
-                s.check_gone(a=["a0"], b=["b0"])
-            else:
-                s.check_gone(a=["a0"], b=["b0"], c=["a0"])
-                moved += 1
+            s.check_gone(a=["a0"], b=["b0"], c=[] if err_move else ["a0"])
+            moved += not err_move
         ksft_pr(f"the move came first in {moved} of {RACES} rounds")
         s.check_names_free()
 
@@ -309,18 +269,14 @@ def newlink_fails(where, name, option, peer_option, message):
     with Pool() as pool:
         s = Setup(pool)
         if where:
-            ip(f"link add {name} type dummy", ns=getattr(s, where))
+            ip(f"link add {name} type dummy", ns=s.nets[where])
         before = pool.extra()
         for _ in range(3):
-            ret = subprocess.run(
-                f"ip -n {s.z} link add a0 {option} netns {s.a} type veth "
-                f"peer b0 netns {s.b} {peer_option}", shell=True, text=True,
-                check=False, capture_output=True)
-            ksft_true(ret.returncode != 0, "the command succeeded")
-            ksft_in(message, ret.stderr)
+            ip_fails(f"-n {s.z} link add a0 {option} netns {s.a} type veth "
+                     f"peer b0 netns {s.b} {peer_option}", message)
             ksft_eq(pool.extra(), before, "devices are left")
         if where:
-            ip(f"link del {name}", ns=getattr(s, where))
+            ip(f"link del {name}", ns=s.nets[where])
         s.check_names_free()
 
 
@@ -328,21 +284,18 @@ def names_free():
     """ Delete from a random side, create again with the same names """
     with Pool() as pool:
         s = Setup(pool)
-        rtnl = {dev: pool.rtnl(netns)
-                for dev, netns in (("a0", s.a), ("b0", s.b))}
-        rtnl_z = pool.rtnl(s.z)
+        s.ignore()
         rng = random.Random(1)
         with NetnsFd(s.a) as fd_a, NetnsFd(s.b) as fd_b:
             for num in range(ROUNDS):
-                err = rtnl_z.add_veth("a0", fd_a, "b0", fd_b)
+                err = s.rtnl["z"].add_veth("a0", fd_a, "b0", fd_b)
                 if err:
                     break
                 dev = rng.choice(("a0", "b0"))
-                err = rtnl[dev].delete(dev)
+                err = s.rtnl[dev[0]].delete(dev)
                 if err:
                     break
             ksft_eq(strerror(err), "success", f"in round {num}")
-        s.listen()
         s.check_gone()
 
 
