@@ -9,7 +9,9 @@
 
 A patch file holds: subject, blank line, body, '---', a line 'New-file: path'
 for each file that it brings from this repository, blank line, and the hunks
-to files that the base has.
+to files that the base has or that an earlier patch brings. The repository has
+a new file as the last patch leaves it; what its first patch brings is that
+without the hunks of the later ones.
 """
 
 import contextlib
@@ -150,6 +152,16 @@ def in_base(base, paths):
     return set(listed('ls-tree', '-r', '-z', '--name-only', base, '--', *paths)) if paths else set()
 
 
+def files_in(tree=None, paths=(), index=None):
+    """Mode and blob of each file of an index, or of these in a tree"""
+    if index:
+        found = git('ls-files', '-z', '--format=%(objectmode) %(objectname)%x09%(path)', index=index)
+    else:
+        found = git('ls-tree', '-z', '--format=%(objectmode) %(objectname)%x09%(path)', tree, '--', *paths)
+    entries = (entry.split('\t') for entry in found.split('\0') if entry)
+    return {path: tuple(about.split()) for about, path in entries}
+
+
 def version_in(makefile):
     value = dict(re.findall(r'^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) *=[ \t]*(\S*)', makefile, re.M))
     return (f"{value.get('VERSION')}.{value.get('PATCHLEVEL')}"
@@ -168,8 +180,9 @@ class Patch:
     name: str
     message: str
     diff: str
-    new: dict = field(default_factory=dict)     # path: (mode, content)
+    new: dict = field(default_factory=dict)     # path: (mode, content), as this patch brings it
     text: str = ''
+    final: dict = field(default_factory=dict)   # the same files, as the last patch leaves them
 
     @property
     def path(self):
@@ -206,8 +219,11 @@ def form(message, new, diff):
     return f'{message}\n---\n{lines}' + (f'\n{diff}' if diff else '')
 
 
-def touched(diff):
-    return re.findall(r'^diff --git a/(.*) b/\1$', diff, re.M)
+def by_file(diff):
+    """The part of a diff for each file"""
+    parts = re.split(r'^(?=diff --git )', diff, flags=re.M)
+    return {match[1]: part for part in parts
+            for match in [re.match(r'diff --git a/(.*) b/\1\n', part)] if match}
 
 
 def folders():
@@ -273,14 +289,28 @@ def load_queue():
                     raise Refused(f'{where} names New-file {path}, which {brought[path]} '
                                   'brings already: delete one of the two lines')
                 brought[path] = where
-            queue.append(Patch(folder, name, message, diff,
-                               {path: load_new_file(where, path) for path in new}, text))
-    for patch in queue:
-        for path in touched(patch.diff):
-            if path in brought:
-                raise Refused(f'{patch.path} has hunks for {path}, which {brought[path]} brings '
-                              'as a New-file: put the change into the file itself')
+            files = {path: load_new_file(where, path) for path in new}
+            queue.append(Patch(folder, name, message, diff, dict(files), text, files))
+    require_grown_in_order(queue, brought)
     return queue
+
+
+def require_grown_in_order(queue, brought):
+    """Hunks for a new file stand in patches after the one that brings it"""
+    seen = set()
+    for patch in queue:
+        for path, part in by_file(patch.diff).items():
+            if brought.get(path) == patch.path:
+                raise Refused(f'{patch.path} has hunks for {path}, which it brings itself as a New-file: '
+                              'put the change into the file')
+            if path in brought and path not in seen:
+                raise Refused(f'{patch.path} has hunks for {path}, which only a later patch, {brought[path]}, '
+                              "brings as a New-file: move one of the two in the series, or move the line "
+                              f"'New-file: {path}'")
+            if path in brought and re.search(r'^deleted file mode ', part, re.M):
+                raise Refused(f'{patch.path} deletes {path}, which {brought[path]} brings as a New-file: '
+                              'a new file must last to the end of the queue')
+        seen.update(patch.new)
 
 
 def tokens(queue):
@@ -288,7 +318,7 @@ def tokens(queue):
     found = {}
     for patch in queue:
         found[patch.path] = token('100644', encode(patch.text))
-        for path, (mode, data) in patch.new.items():
+        for path, (mode, data) in patch.final.items():
             found[path] = token(mode, data)
     for folder in {patch.folder for patch in queue}:
         found[f'patches/{folder}/series'] = token_of_series(
@@ -446,6 +476,79 @@ def apply_failure(patch, error, base):
                    f'{what}: correct this in the patch, or name a base that it fits with KERNEL_SRC=')
 
 
+def why_not_taken_back(path, part, data, error):
+    """Which hunk is not in a file, and for want of which line"""
+    have = set(decode(data).split('\n'))
+    hunks = re.split(r'^(?=@@ -)', part, flags=re.M)[1:]
+    line = re.search(rf'^error: patch failed: {re.escape(path)}:(\d+)$', error, re.M)
+    for number, hunk in enumerate(hunks, 1):
+        header, *lines = hunk.rstrip('\n').split('\n')
+        start = re.match(r'@@ -\S+ \+(\d+)', header)[1]
+        if not line or start != line[1]:
+            continue
+        where = f'hunk {number} of {len(hunks)} ({re.match("@@.*?@@", header)[0]})'
+        for kind, what in (('+', 'that it adds'), (' ', 'around it')):
+            for text in lines:
+                if text[:1] == kind and text[1:] not in have:
+                    return (f"{where}: the file has no line '{text[1:].strip()}' {what}, "
+                            'so it was edited there by hand')
+        return f'{where}: the file has its lines in another order, or more between or after them'
+    return error.split('\n')[0]
+
+
+def take_back(patch, grown, index):
+    """Undo a patch's hunks for new files in an index of these files"""
+    parts = {path: part for path, part in by_file(patch.diff).items() if path in grown}
+    for path, part in parts.items():
+        try:
+            git('apply', '-R', '--cached', '--whitespace=nowarn', '-', stdin=part, index=index)
+        except Refused as error:
+            data = git('cat-file', 'blob', ':' + path, raw=True, index=index)
+            why = why_not_taken_back(path, part, data, str(error).replace(': error:', ':\nerror:', 1))
+            raise Refused(f'{patch.path} cannot be taken back from {path} to get what {grown[path].path} brings: '
+                          f'{why}: make the same change in the patch, or undo it, make it in {show(LINUX)} '
+                          'and run make export') from None
+
+
+def first_contents(queue):
+    """What patches bring is what the repository has, less what later patches add"""
+    bringer = {path: patch for patch in queue for path in patch.final}
+    grown = {path: bringer[path] for patch in queue for path in by_file(patch.diff) if path in bringer}
+    if not grown:
+        return
+    lines = ''
+    for path, patch in grown.items():
+        mode, data = patch.final[path]
+        lines += f'{mode} {git("hash-object", "-w", "--stdin", stdin=data)}\t{path}\n'
+    with scratch_index() as index:
+        git('update-index', '--add', '--index-info', stdin=lines, index=index)
+        for patch in reversed(queue):
+            take_back(patch, grown, index)
+        for path, (mode, blob) in files_in(index=index).items():
+            grown[path].new[path] = mode, git('cat-file', 'blob', blob, raw=True)
+
+
+def require_same_files(queue, tip):
+    """A hunk that fits in two places may be taken back from one and put in the other"""
+    last = final_files(queue, tip)
+    for patch in queue:
+        for path, (mode, data) in patch.final.items():
+            if path in last and last[path][0] != mode:
+                raise Refused(f'{path} has mode {mode} in the repository and {last[path][0]} by the patches after '
+                              f'{patch.path}: chmod it, or delete the mode lines of the later patch')
+            if path in last and last[path][1] != data:
+                raise Refused(f'the patches after {patch.path} do not give {path} as the repository has it, '
+                              'because a hunk fits in more than one place: give that hunk more context')
+
+
+def final_files(queue, tip):
+    """New files that later patches change, as a commit has them"""
+    paths = {path for patch in queue for path in patch.new}
+    grown = sorted({path for patch in queue for path in by_file(patch.diff)} & paths)
+    return {path: (mode, git('cat-file', 'blob', blob, raw=True))
+            for path, (mode, blob) in (files_in(tip, grown) if grown else {}).items()}
+
+
 def push(patch, base, index):
     """Apply a patch to the index, never with fuzz; returns the tree"""
     if patch.diff:
@@ -463,11 +566,11 @@ def push(patch, base, index):
 
 
 @contextlib.contextmanager
-def scratch_index(tree):
+def scratch_index(tree=None):
     """An index that no work tree knows of"""
     with tempfile.TemporaryDirectory(dir=os.path.join(LINUX, '.git')) as folder:
         index = os.path.join(folder, 'index')
-        git('read-tree', tree, index=index)
+        git('read-tree', tree or '--empty', index=index)
         yield index
 
 
@@ -478,12 +581,14 @@ def commit(patch, tree, parent, number):
 def build_commits(queue, base):
     tip = base
     taken = in_base(base, [path for patch in queue for path in patch.new])
+    first_contents(queue)
     with scratch_index(base) as index:
         for number, patch in enumerate(queue, 1):
             for path in sorted(taken & set(patch.new)):
                 raise Refused(f'{patch.path} brings New-file {path}, which Linux {version_of(base)} '
                               'has already: rename ours')
             tip = commit(patch, push(patch, base, index), tip, number)
+    require_same_files(queue, tip)
     return tip
 
 
@@ -563,21 +668,21 @@ def message_of(commit_id):
 
 
 def changes(commit_id, base, brought):
-    """The new files that a commit brings and its diff of the base's files"""
+    """The new files that a commit brings and its diff of the files before it"""
     entries = listed('diff-tree', '-r', '--no-renames', '-z', f'{commit_id}^', commit_id)
     entries = [(*entries[i].split(), entries[i + 1]) for i in range(0, len(entries), 2)]
-    old = in_base(base, [entry[-1] for entry in entries])
+    old = in_base(base, [entry[-1] for entry in entries]) | set(brought)
     new = {}
     for _, mode, _, blob, status, path in entries:
         if path in old:
             if status == 'A':
                 raise Refused(f'{called(commit_id)} brings back {path}, which a commit before it deletes: '
                               'squash the two (git rebase -i)')
+            if path in brought and status != 'M':
+                raise Refused(f'{called(commit_id)} deletes {path} or makes it no regular file, but '
+                              f'{called(brought[path])} brings it, and a new file must last to the end of the '
+                              'queue: take it out of both (git rebase -i)')
             continue
-        if path in brought:
-            raise Refused(f'{called(commit_id)} changes {path}, which {called(brought[path])} brings, but a new '
-                          'file lives once: squash that change into the commit that brings the file '
-                          '(git commit --fixup, git rebase -i --autosquash base)')
         if mode not in ('100644', '100755') or path.startswith(OWN):
             raise Refused(f'{called(commit_id)} brings {path}, which is no regular file or has a path '
                           'that is not for kernel files: take it out')
@@ -631,7 +736,7 @@ def read_commits(base):
             text = decode(read(full)) if os.path.isfile(full) else ''
             if text and same_but_moved(old, text, message, new, fresh):
                 patch.text, patch.diff = text, parse(old, text)[2]
-            if try_push(patch, base, index) != wanted:
+            if try_push(patch, base, index) != wanted or not gives_back(patch, brought, before, wanted):
                 patch.text, patch.diff = form(message, new, fresh), fresh
                 git('read-tree', before, index=index)
                 if push(patch, base, index) != wanted:
@@ -640,7 +745,22 @@ def read_commits(base):
             tip = commit(patch, wanted, tip, number)
             before = commit_id
             queue.append(patch)
+    last = final_files(queue, tip)
+    for patch in queue:
+        patch.final = {path: last.get(path, here_it_is) for path, here_it_is in patch.new.items()}
     return queue, origin, tip
+
+
+def gives_back(patch, brought, before, after):
+    """Whether hunks for new files can be undone: an old patch's may have moved too far"""
+    paths = sorted(set(by_file(patch.diff)) & set(brought))
+    if not paths:
+        return True
+    with contextlib.suppress(Refused), scratch_index() as index:
+        git('update-index', '--add', '--index-info', stdin=git('ls-tree', after, '--', *paths), index=index)
+        take_back(patch, dict.fromkeys(paths, patch), index)
+        return files_in(index=index) == files_in(before, paths)
+    return False
 
 
 def try_push(patch, base, index):
@@ -696,7 +816,7 @@ def export():
               for folder in sorted({*folders(), *(patch.folder for patch in queue)})}
     for patch in queue:
         write(os.path.join(TOP, patch.path), encode(patch.text))
-        for path, (mode, data) in patch.new.items():
+        for path, (mode, data) in patch.final.items():
             write(os.path.join(TOP, path), data, mode)
     for folder, text in series.items():
         path = os.path.join(TOP, 'patches', folder, 'series')

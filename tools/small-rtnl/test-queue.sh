@@ -247,11 +247,146 @@ refuses_a_rebase_under_way()
 	refuses tree build/linux small-rtnl && refuses export build/linux small-rtnl
 }
 
-a_new_file_lives_once()
+# grow: the second series changes the first one's new file, twice
+grow()
 {
-	echo '/* again */' >>"$LINUX/net/core/new.c"
-	record -m 'net: Change the new file'
-	refuses export net/core/new.c 'net: Change the new file' 'net: Add a file' fixup && clean
+	seq -f 'line %g of new' 40 >"$LINUX/net/core/new.c"
+	in_linux commit -q -a --fixup 'HEAD~1'
+	GIT_SEQUENCE_EDITOR=true in_linux rebase -q -i --autosquash base || return 1
+	change net/core/new.c 'added by four'
+	sed -i '/^line 40 /d' "$LINUX/net/core/new.c"
+	chmod -x "$LINUX/net/core/new.c"
+	record -m 'veth: Grow it'
+	change net/core/new.c 'added by five'
+	sed -i 's/added by four/changed by five/' "$LINUX/net/core/new.c"
+	record -m 'veth: Grow it again'
+	queue export || return 1
+	git -C "$REPO" commit -qam grown
+	git -C "$REPO" add -A
+	git -C "$REPO" commit -qm grown || true
+}
+
+a_new_file_grows()
+{
+	local trees
+
+	grow || return 1
+	trees=$(in_linux log --format=%T base..)
+	[ "$(grep -l '^New-file: net/core/new.c' "$REPO"/patches/*/*.patch)" = "$REPO/patches/01-core/0002-net-Add-a-file.patch" ] ||
+		return 1
+	[ "$(grep -c '^diff --git a/net/core/new.c ' "$REPO"/patches/*/*.patch | grep -c ':1$')" -eq 2 ] || return 1
+	cmp "$REPO/net/core/new.c" "$LINUX/net/core/new.c" && [ ! -x "$REPO/net/core/new.c" ] || return 1
+	queue tree && queue export && clean || return 1
+	rm -rf "$LINUX"
+	queue tree && [ "$(in_linux log --format=%T base..)" = "$trees" ] || return 1
+	queue export && clean || return 1
+	queue tree && grep -q 'nothing to do' "$TMP/out"
+}
+
+a_grown_file_is_edited()
+{
+	grow || return 1
+	sed -i '1i on top, by hand' "$REPO/net/core/new.c"
+	sed -i 's/line 25 .*/by hand/' "$REPO/net/core/new.c"
+	git -C "$REPO" commit -qam 'by hand'
+	queue tree || return 1
+	in_linux show HEAD~3:net/core/new.c >"$TMP/first"
+	[ "$(sed -n 1p "$TMP/first")" = 'on top, by hand' ] || return 1
+	grep -q 'line 40 of new' "$TMP/first" && ! grep -q 'by five' "$TMP/first" || return 1
+	queue export && clean || return 1
+	rm -rf "$LINUX"
+	queue tree && queue export && clean
+}
+
+a_later_hunk_must_come_off()
+{
+	local head five=patches/02-veth/0003-veth-Grow-it-again.patch
+
+	grow || return 1
+	head=$(in_linux rev-parse HEAD)
+	sed -i 's/added by five/ADDED by five/' "$REPO/net/core/new.c"
+	refuses tree "$five" net/core/new.c 'hunk 1 of 1' 01-core/0002-net-Add-a-file.patch \
+		"no line 'added by five' that it adds" 'edited there by hand' 'make export' || return 1
+	git -C "$REPO" checkout -q .
+	sed -i 's/line 9 of new/line nine/' "$REPO/net/core/new.c"
+	refuses tree "$five" net/core/new.c "no line 'line 9 of new' around it" || return 1
+	git -C "$REPO" checkout -q .
+	sed -i '/added by five/d' "$REPO/net/core/new.c"
+	sed -i '1i added by five' "$REPO/net/core/new.c"
+	refuses tree "$five" net/core/new.c 'in another order' || return 1
+	git -C "$REPO" checkout -q .
+	echo 'more after the last line' >>"$REPO/net/core/new.c"
+	refuses tree 02-veth/0002-veth-Grow-it.patch net/core/new.c 'hunk 2 of 2' 'after them' || return 1
+	git -C "$REPO" checkout -q .
+	chmod +x "$REPO/net/core/new.c"
+	refuses tree net/core/new.c 'mode 100755' || return 1
+	git -C "$REPO" checkout -q .
+	[ "$(in_linux rev-parse HEAD)" = "$head" ] && queue tree
+}
+
+hunks_for_a_new_file_come_after_it()
+{
+	local series=$REPO/patches/02-veth/series
+
+	grow || return 1
+	sed -i '/^New-file: /d' "$REPO"/patches/01-core/0002*
+	sed -i 's,^---$,&\nNew-file: net/core/new.c,' "$REPO"/patches/02-veth/0002*
+	refuses tree 02-veth/0002 net/core/new.c 'brings itself' || return 1
+	sed -i '/^New-file: /d' "$REPO"/patches/02-veth/0002*
+	sed -i 's,^---$,&\nNew-file: net/core/new.c,' "$REPO"/patches/02-veth/0003*
+	sed -i '/^diff --git a.net.core.new.c/,$d' "$REPO"/patches/02-veth/0003*
+	refuses tree 02-veth/0002 02-veth/0003 net/core/new.c 'only a later patch' || return 1
+	git -C "$REPO" checkout -q .
+	printf '0001-veth-Change-it.patch\n0003-veth-Grow-it-again.patch\n0002-veth-Grow-it.patch\n' >"$series"
+	refuses tree 02-veth/0002 net/core/new.c 'taken back' || return 1
+	git -C "$REPO" checkout -q .
+	printf 'deleted file mode 100755\n' | sed -i '/^diff --git a.net.core.new.c/r /dev/stdin' "$REPO"/patches/02-veth/0003*
+	refuses tree 02-veth/0003 deletes net/core/new.c 01-core/0002 || return 1
+	git -C "$REPO" checkout -q .
+	rm "$REPO/net/core/new.c"
+	refuses tree 01-core/0002 net/core/new.c 'no such' || return 1
+	git -C "$REPO" checkout -q .
+	queue tree
+}
+
+a_new_file_is_not_deleted()
+{
+	in_linux rm -q net/core/new.c
+	record -m 'net: Delete the new file'
+	refuses export net/core/new.c 'net: Delete the new file' 'net: Add a file' rebase && clean
+}
+
+a_hunk_that_fits_twice()
+{
+	seq 40 | sed 's/.*/same/' >"$LINUX/net/core/new.c"
+	in_linux commit -q -a --fixup 'HEAD~1'
+	GIT_SEQUENCE_EDITOR=true in_linux rebase -q -i --autosquash base || return 1
+	sed -i '20i same\nsame' "$LINUX/net/core/new.c"
+	record -m 'veth: Grow it'
+	sed -i '1i top' "$LINUX/net/core/new.c"
+	record -m 'veth: Grow it again'
+	queue export || return 1
+	git -C "$REPO" add -A
+	git -C "$REPO" commit -qm grown
+	queue tree && queue export && clean || return 1
+	rm -rf "$LINUX"
+	queue tree && queue export && clean
+}
+
+mails_a_new_file_that_grows()
+{
+	local dir
+
+	grow || return 1
+	OUT=$TMP/mbox queue mbox || return 1
+	in_linux worktree add -q --detach "$TMP/am" base
+	for dir in "$TMP"/mbox/*/; do
+		git -C "$TMP/am" am -q "$dir"/000[1-9]*.patch || return 1
+	done
+	[ "$(git -C "$TMP/am" rev-parse 'HEAD^{tree}')" = "$(in_linux rev-parse 'HEAD^{tree}')" ] || return 1
+	[ "$(cat "$TMP"/mbox/*/* | grep -c '^new file mode')" -eq 1 ] || return 1
+	in_linux worktree remove --force "$TMP/am"
+	rm -rf "$TMP/mbox"
 }
 
 removes_what_was_dropped()
@@ -409,7 +544,10 @@ TESTS="adopts_commits_made_by_hand same_commits_every_time
 	another_base_shifts_but_rewrites_nothing never_any_fuzz
 	keeps_commits_that_are_not_exported keeps_work_that_is_not_committed
 	keeps_an_edit_of_the_repository refuses_a_rebase_under_way
-	a_new_file_lives_once removes_what_was_dropped
+	a_new_file_grows a_grown_file_is_edited a_later_hunk_must_come_off
+	hunks_for_a_new_file_come_after_it a_new_file_is_not_deleted
+	a_hunk_that_fits_twice mails_a_new_file_that_grows
+	removes_what_was_dropped
 	comments_follow_their_patch series_must_stand_in_order
 	a_new_series_by_trailer a_message_that_mail_would_cut
 	deletions_and_modes_survive bad_patches_are_named
