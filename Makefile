@@ -45,7 +45,7 @@ tools := tools/small-rtnl
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 
 .DEFAULT_GOAL := help
-.PHONY: help run test vm um tree export mbox check stress bench base deps clean distclean
+.PHONY: help run test vm um tree export mbox check stress bench base bases deps clean distclean
 # Each target starts with a set-up that must not run twice at once
 .NOTPARALLEL:
 
@@ -94,6 +94,9 @@ bench: tree ## measure stock against patched: a table of ratios, plots, bench/re
 
 base: deps ## fetch, verify and cache the base kernel
 	@$(tools)/base.sh
+
+bases: tree ## try the queue, without fuzz, on every 7.2.y that the mirrors offer
+	@$(tools)/queue.py bases
 
 deps: ## the packages needed: install them (root on Debian) or say which
 	@$(tools)/deps.sh

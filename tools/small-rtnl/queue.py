@@ -4,6 +4,7 @@
 
   queue.py tree    build/linux becomes the base with one commit per patch
   queue.py export  the way back: commits of build/linux become patches/
+  queue.py bases   whether the queue applies to each base that the mirrors offer
   queue.py mbox    mailable series; OUT= where to, SERIES= only this one,
                    SIGNOFF="Name <mail>" sender and sign-off
 
@@ -54,6 +55,14 @@ START = time.monotonic()
 
 class Refused(Exception):
     """What is wrong and what to do, in one sentence"""
+
+
+class DoesNotApply(Refused):
+    """A patch and the hunks that do not fit"""
+    def __init__(self, patch, what, version):
+        super().__init__(f'{patch.path} does not apply to Linux {version} with the patches before it: '
+                         f'{what}: correct this in the patch, or name a base that it fits with KERNEL_SRC=')
+        self.short = f'{patch.path}: {what}'
 
 
 def say(text):
@@ -396,12 +405,16 @@ def require_exported():
                       f'export, or drop them with git -C {where} reset --keep {git("rev-parse", "--short", old)}')
 
 
-def base_folder():
-    done = subprocess.run(['bash', os.path.join(TOOLS, 'base.sh')], stdout=subprocess.PIPE)
+def base_sh(*args):
+    done = subprocess.run(['bash', os.path.join(TOOLS, 'base.sh'), *args], stdout=subprocess.PIPE)
     if done.returncode:
         # base.sh has said why
         sys.exit(done.returncode)
-    source = decode(done.stdout).strip()
+    return decode(done.stdout).strip()
+
+
+def base_folder():
+    source = base_sh()
     # A git tree's .gitignore tells what was built; a tarball's may not be trusted to
     if not os.path.exists(os.path.join(source, '.git')):
         for name in ('.config', 'include/config/auto.conf'):
@@ -472,8 +485,7 @@ def apply_failure(patch, error, base):
     for path in re.findall(r'^error: (.*): does not exist in index$', error, re.M):
         names.append(f'{path}, which this base does not have')
     what = '; '.join(names) or error.split('\n')[0]
-    return Refused(f'{patch.path} does not apply to Linux {version_of(base)} with the patches before it: '
-                   f'{what}: correct this in the patch, or name a base that it fits with KERNEL_SRC=')
+    return DoesNotApply(patch, what, version_of(base))
 
 
 def why_not_taken_back(path, part, data, error):
@@ -580,6 +592,8 @@ def commit(patch, tree, parent, number):
 
 def build_commits(queue, base):
     tip = base
+    for patch in queue:
+        patch.new = dict(patch.final)
     taken = in_base(base, [path for patch in queue for path in patch.new])
     first_contents(queue)
     with scratch_index(base) as index:
@@ -911,7 +925,44 @@ def mbox():
         say('nobody has signed these off: SIGNOFF="Name <mail>" sets the sender and adds the sign-off')
 
 
-COMMANDS = {'tree': tree, 'export': export, 'mbox': mbox}
+# --- bases -----------------------------------------------------------------
+
+def try_base(folder, queue):
+    """Apply the queue to a tree of only the files that it touches"""
+    with scratch_index() as index:
+        git('add', '-A', '-f', '.', ':(exclude).list', index=index, tree=folder)
+        base = base_commit(folder, git('write-tree', index=index), LINUX)
+    build_commits(queue, base)
+
+
+def bases():
+    queue = load_queue()
+    if not queue:
+        raise Refused('patches/ holds no patch: there is nothing to try')
+    require_repository()
+    names = {'Makefile'}.union(*(by_file(patch.diff) for patch in queue), *(patch.new for patch in queue))
+    offers = [line.split() for line in base_sh('offers').split('\n')]
+    failed = 0
+    with tempfile.NamedTemporaryFile('wb', suffix='.list') as file:
+        file.write(encode(''.join(f'{name}\n' for name in sorted(names))))
+        file.flush()
+        for version, package, suite, _ in offers:
+            folder = base_sh('files', version, file.name)
+            try:
+                try_base(folder, queue)
+                print(f'ok {version} ({suite}, {package})', flush=True)
+            except DoesNotApply as error:
+                failed += 1
+                print(f'not ok {version}: {error.short}', flush=True)
+            except Refused as error:
+                failed += 1
+                print(f'not ok {version}: {error}', flush=True)
+    print(f'{len(offers) - failed} passed, {failed} failed, 0 skipped')
+    if failed:
+        sys.exit(1)
+
+
+COMMANDS = {'tree': tree, 'export': export, 'mbox': mbox, 'bases': bases}
 
 
 def main():
