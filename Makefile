@@ -16,6 +16,7 @@ OUT ?=
 SIGNOFF ?=
 SERIES ?=
 JOBS ?=
+MACHINE ?=
 BUILD ?= $(CURDIR)/build
 
 # An empty one means the script's own default
@@ -38,6 +39,9 @@ endif
 ifneq ($(JOBS),)
 export JOBS
 endif
+ifneq ($(MACHINE),)
+export MACHINE
+endif
 
 tools := tools/small-rtnl
 
@@ -45,32 +49,50 @@ tools := tools/small-rtnl
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 
 .DEFAULT_GOAL := help
-.PHONY: help run test vm um tree export mbox check stress bench base bases deps clean distclean
+.PHONY: help run test test-all vm um tree export mbox check stress bench base bases deps clean distclean
+.PHONY: plan-run plan-test plan-test-all
 # Each target starts with a set-up that must not run twice at once
 .NOTPARALLEL:
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## */\1	/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):[^#]*## */\1	/p' $(MAKEFILE_LIST) | expand -t 12
 	@echo
 	@echo "vm and um: KERNEL=patched|stock|IMAGE CONFIG=debug|kasan|kcsan|off|FILE SCRIPT=FILE"
+	@echo "           (um has debug, kasan and off)"
 	@echo "           SMP=2 MEM=2G TIMEOUT=SECONDS STRICT=0|1 GUEST_ENV='A=1 B=2' KERNEL_ARGS="
 	@sed -n 's/^ST_[A-Z]*=\([0-9]*\)	# /           status \1: /p' $(tools)/status.sh
-	@echo "stress: KERNEL= CONFIG= SMP= MEM= TIMEOUT= STRICT= as there, WORKERS=4 ROUNDS=2500 SLOTS=12 SEED= KINDS='veth ...'"
+	@echo "stress: MACHINE=um|qemu KERNEL= CONFIG= SMP= MEM= TIMEOUT= STRICT= as there, WORKERS=4 ROUNDS=2500 SLOTS=12 SEED= KINDS='veth ...'"
 	@echo "bench: SCENARIOS='setup churn dismantle bystander delete' REPEAT=5 N='100 500 2000' BUDGET=SECONDS"
 	@echo "       SCALE=PERCENT KERNELS='stock off on' MACHINE=qemu|um TRACE=0|1 SMP=2 MEM=4G RESULTS=FOLDER"
+	@echo "test: TESTS='NAME ...', of (behind the bar, those that only test-all runs):"
+	@$(tools)/test.sh names | fmt -w 100 | sed 's/^/       /'
 	@echo "tree, base: KERNEL_SRC=TREE-OR-TARBALL   mbox: OUT=FOLDER SIGNOFF='Name <mail>' SERIES=FOLDER"
 
-run: tree ## set everything up, boot the debug kernel, and play a demonstration on it
-	@$(tools)/run.sh
+run: plan-run tree ## set everything up, boot the debug kernel, and play a demonstration on it
+	@$(tools)/demo.sh
 
-test: tree ## all tests; ends with "N passed, N failed, N skipped"
+test: plan-test tree ## the tests that fit in an hour; ends with "N passed, N failed, N skipped"
 	@$(tools)/test.sh
 
+test-all: plan-test-all tree ## all tests, which take hours
+	@$(tools)/test.sh all
+
+plan-run:
+	@$(tools)/test.sh plan demo
+
+plan-test:
+	@$(tools)/test.sh plan
+
+plan-test-all:
+	@$(tools)/test.sh plan all
+
+vm: export MACHINE = qemu
 vm: tree ## boot under QEMU: a root shell, or SCRIPT= and exit with its status
 	@$(tools)/vm.sh
 
-um: tree ## the same as User-mode Linux
-	@$(tools)/um.sh
+um: export MACHINE = um
+um: tree ## the same as User-mode Linux, which runs ten times as fast as QEMU emulates
+	@$(tools)/vm.sh
 
 tree: deps ## build/linux: a git tree of the base with one commit for each patch
 	@$(tools)/queue.py tree

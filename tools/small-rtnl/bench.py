@@ -280,10 +280,10 @@ class Bench:
                if name not in ("CONFIG", "GUEST_ENV", "KERNEL_ARGS", "STRICT",
                                "MODULES")}
         env.update(KERNEL=self.images[kernel], SCRIPT=script,
-                   LOG=f"{log}-console.log", UML="0", MEM=self.opt.mem,
+                   LOG=f"{log}-console.log", MACHINE="qemu", MEM=self.opt.mem,
                    TIMEOUT=str(self.opt.timeout))
         if machine() == "um":
-            env.update(UML="1", KERNEL_ARGS=UML_ARGS)
+            env.update(MACHINE="um", KERNEL_ARGS=UML_ARGS)
         return env
 
     def boot(self, kernel, cases, repeat, trace=False):

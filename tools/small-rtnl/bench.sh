@@ -93,7 +93,7 @@ probe_kernel()
 	kvm_remembered yes && return
 	image=$("$TOOLS/build.sh" stock prod-qemu)
 	echo true >"$bench/true.sh"
-	UML=0 KERNEL=$image SCRIPT=$bench/true.sh LOG=$bench/probe.log TIMEOUT=120 \
+	MACHINE=qemu KERNEL=$image SCRIPT=$bench/true.sh LOG=$bench/probe.log TIMEOUT=120 \
 		"$TOOLS/vm.sh" || true
 }
 
@@ -105,7 +105,7 @@ build_kernel()
 	stock) image=$("$TOOLS/build.sh" stock "prod-$MACHINE") ;;
 	off) image=$("$TOOLS/build.sh" patched "prod-$MACHINE") ;;
 	on) image=$("$TOOLS/build.sh" patched "prod-on-$MACHINE") ;;
-	debug) image=$("$TOOLS/build.sh" patched debug) ;;
+	debug) image=$("$TOOLS/build.sh" patched "${MACHINE/qemu/debug}") ;;
 	*) die "KERNELS holds '$1', which is none of stock, off and on" ;;
 	esac
 	images+=("$1=$image")

@@ -1,17 +1,19 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# build.sh patched|stock debug|kasan|kcsan|off|um|FRAGMENT: build a kernel and
-# its modules, print the path of the image. Quick when nothing changed.
+# build.sh patched|stock CONFIG: build a kernel and its modules, print the path of
+# the image. Quick when nothing changed. CONFIG is
 #
-# prod-qemu and prod-um are what 'make bench' measures; prod-on-qemu and
-# prod-on-um, of the patched tree, have our option on. FRAGMENT is a file of
-# options on top of base.config and qemu.config.
+# debug kasan kcsan off      for QEMU
+# um um-kasan um-off         for User-mode Linux; um is debug there
+# prod-qemu prod-um          what 'make bench' measures
+# prod-on-qemu prod-on-um    the same with our option on, of the patched tree
+# a file of options on top of base.config and qemu.config
 
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=kbuild.sh
 . "$TOOLS/kbuild.sh"
 
-[ $# -eq 2 ] || die "usage: build.sh patched|stock debug|kasan|kcsan|off|um|FRAGMENT"
+[ $# -eq 2 ] || die "usage: build.sh patched|stock debug|kasan|kcsan|off|um|um-kasan|um-off|FRAGMENT"
 tree=$1
 config=$2
 frags=$TOOLS/kernel-config
@@ -20,14 +22,20 @@ image=arch/x86/boot/bzImage
 
 case "$config" in
 debug | kasan | kcsan)
-	parts=("$frags"/{base,drivers,drivers-qemu,qemu,debug}.config)
+	parts=("$frags"/{base,drivers,qemu,debug}.config)
 	[ "$config" = debug ] || parts+=("$frags/$config.config")
 	;;
 off)
-	parts=("$frags"/{base,drivers,drivers-qemu,qemu,off}.config)
+	parts=("$frags"/{base,drivers,qemu,off}.config)
 	;;
-um)
+um | um-kasan)
 	parts=("$frags"/{base,drivers,debug,um}.config)
+	[ "$config" = um ] || parts+=("$frags/kasan.config")
+	arch=um
+	image=linux
+	;;
+um-off)
+	parts=("$frags"/{base,drivers,um,um-off}.config)
 	arch=um
 	image=linux
 	;;
@@ -41,7 +49,7 @@ prod-um | prod-on-um)
 	;;
 *)
 	[ -f "$config" ] ||
-		die "CONFIG=$config is none of debug, kasan, kcsan, off, um and no file either: name one of them"
+		die "CONFIG=$config is none of debug, kasan, kcsan, off, um, um-kasan, um-off and no file either: name one of them"
 	parts=("$frags"/{base,qemu}.config "$config")
 	config=own-$(basename "$config" .config)
 	;;
@@ -53,7 +61,7 @@ patched)
 	[ -d "$src/.git" ] || die "there is no patched tree at $src: run 'make tree'"
 	case "$config" in
 	prod-on-*) parts+=("$frags/prod-on.config") ;;
-	off | prod-*) ;;
+	off | um-off | prod-*) ;;
 	*) parts+=("$frags/patched.config") ;;
 	esac
 	;;
@@ -99,12 +107,37 @@ configure()
 	mv "$tmp.new" "$tmp"
 }
 
+objects()
+{
+	find "$obj" -name '*.o' "$@" | wc -l
+}
+
+# Of how many objects a kernel consists is known only when it is built. The last
+# build here tells, or the one that kernel-config/sizes was made from.
+expected()
+{
+	cat "$obj/.objects" 2>/dev/null ||
+		awk -v config="$config" '$1 == config { print $2 }' "$frags/sizes"
+}
+
+objects_done()
+{
+	local all
+
+	all=$(expected)
+	echo "$(objects -newer "$obj/.started") objects compiled of $about ${all:-an unknown number}"
+}
+
 build()
 {
-	local targets=(modules)
+	local targets=(modules) about=about
+
+	touch "$obj/.started"
+	# What is not compiled again does not count
+	[ ! -s "$obj/.objects" ] || about="at most"
 
 	[ "$arch" = um ] && targets+=(linux) || targets+=(bzImage)
-	quietly "$log.log" "building the $tree $config kernel" kmake "${targets[@]}" ||
+	PROGRESS=objects_done quietly "$log.log" "building the $tree $config kernel" kmake "${targets[@]}" ||
 		die "the $tree $config kernel does not build: see $log.log"
 	rm -rf "$obj/mods"
 	quietly "$log-modules.log" "installing its modules" \
@@ -127,7 +160,8 @@ if [ "$(cat "$obj/.built" 2>/dev/null)" != "$now" ]; then
 	rm -f "$obj/.built"
 	configure
 	build
+	objects >"$obj/.objects"
 	echo "$now" >"$obj/.built"
-	say "built $obj/$image"
+	say "built $obj/$image, $(cat "$obj/.objects") objects, $(objects -newer "$obj/.started") of them compiled now"
 fi
 echo "$obj/$image"

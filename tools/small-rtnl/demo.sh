@@ -1,19 +1,44 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# demo.sh: what 'make run' plays in the guest. Devices in the namespaces A, B, C
-# and D die in seven steps; for each device the kernel's own debug messages tell
-# in which namespace, under whose mutex and in whose context that was. Fails if
-# a device outlives the command that deletes it.
+# demo.sh: what 'make run' plays in the patched debug kernel. Devices in the
+# namespaces A, B, C and D die in eight steps; for each device the kernel's own
+# debug messages tell in which namespace, under whose mutex and in whose context
+# that was. Fails if a device outlives the command that deletes it, or if the
+# kernel's log holds a report.
+#
+# This very script runs as the guest's.
 
 . "$(dirname "$0")/lib.sh"
-
-[ "${SMALL_RTNL_GUEST:-}" = 1 ] ||
-	die "demo.sh makes and deletes network devices: run it in a guest, with 'make run'"
+# shellcheck source=status.sh
+. "$TOOLS/status.sh"
 
 dynamic=/sys/kernel/debug/dynamic_debug/control
-tracing=/sys/kernel/tracing
+tracing=/sys/kernel/tracing/instances/demo
 step=0
 failed=0
+
+# One line on what the demonstration, the log and the search for leaks come to
+run_host()
+{
+	local rc=0 verdict
+
+	KERNEL=patched CONFIG=debug MACHINE=${MACHINE:-um} SCRIPT=$0 "$TOOLS/vm.sh" || rc=$?
+	case "$rc" in
+	0) verdict="clean: no warning and no lockdep report, no device or namespace left behind" ;;
+	"$ST_LOG") verdict="the kernel log holds a report, see above" ;;
+	"$ST_LEAK") verdict="a device or a namespace was left behind, see above" ;;
+	"$ST_DEAD") verdict="the guest died or never came up, see above" ;;
+	"$ST_TIME") verdict="the guest was not done in time, see above" ;;
+	*) verdict="the demonstration failed, see above" ;;
+	esac
+	echo "verdict: $verdict"
+	return "$rc"
+}
+
+if [ "${SMALL_RTNL_GUEST:-}" != 1 ]; then
+	run_host
+	exit
+fi
 
 declare -A name_of	# inode number of a namespace: its name
 
@@ -36,23 +61,30 @@ veth()
 	ip -n "$3" link set "$4" up
 }
 
-# Grace periods are counted where they are asked for. A call of one function
-# does not show up as one of the other: only rcu_expedited, off by default,
-# leads from the first to the second.
+# Each call of synchronize_rcu() and synchronize_rcu_expedited() that waits makes
+# one of these events
 count_grace_periods()
 {
-	[ "$(cat /sys/kernel/rcu_expedited)" = 0 ] || die "rcu_expedited is set"
-	cat >"$tracing/kprobe_events" <<-EVENTS
-		p:demo/normal synchronize_rcu
-		p:demo/expedited synchronize_rcu_expedited
-		r:demo/dismantled cleanup_net
-	EVENTS
-	echo 1 >"$tracing/events/demo/enable"
+	local event
+
+	mkdir "$tracing"
+	for event in rcu/rcu_sr_normal rcu/rcu_exp_grace_period workqueue/workqueue_execute_end; do
+		echo 1 >"$tracing/events/$event/enable" ||
+			die "this kernel has no event $event: use CONFIG=debug"
+	done
 }
 
+# hits normal|expedited|dismantled: how often that was since the step began
 hits()
 {
-	awk -v event="$1" '$1 == event { print $2 }' "$tracing/kprobe_profile"
+	local pattern
+
+	case "$1" in
+	normal) pattern='rcu_sr_normal: .* request' ;;
+	expedited) pattern='rcu_exp_grace_period: .* snap$' ;;
+	dismantled) pattern='workqueue_execute_end: .* function cleanup_net$' ;;
+	esac
+	grep -c "$pattern" "$tracing/trace" || true
 }
 
 # Dismantle is a work that nobody can wait for: see it return
@@ -61,7 +93,7 @@ wait_dismantled()
 	local tries
 
 	for ((tries = 0; tries < 300; tries++)); do
-		[ "$(hits dismantled)" -eq "$1" ] || return 0
+		[ "$(hits dismantled)" -eq 0 ] || return 0
 		sleep 0.1
 	done
 	die "the dead namespace was not dismantled within 30 s"
@@ -109,7 +141,7 @@ foreign()
 # kill_devices TITLE "NETNS/DEV..." COMMAND: the command must take these along
 kill_devices()
 {
-	local title=$1 doomed=$2 command=$3 normal expedited dismantled left="" dev
+	local title=$1 doomed=$2 command=$3 normal expedited left="" dev
 	local when="the command returned"
 
 	step=$((step + 1))
@@ -117,16 +149,14 @@ kill_devices()
 	echo "$step. $title"
 	echo "   \$ $command"
 	echo "demo: step $step" >/dev/kmsg
-	normal=$(hits normal)
-	expedited=$(hits expedited)
-	dismantled=$(hits dismantled)
+	echo >"$tracing/trace"
 	eval "$command" 2>&1 | sed 's/^/   /'
 	if [[ $command = "ip netns del"* ]]; then
 		when="the namespace's dismantle was over"
-		wait_dismantled "$dismantled"
+		wait_dismantled
 	fi
-	normal=$(($(hits normal) - normal))
-	expedited=$(($(hits expedited) - expedited))
+	normal=$(hits normal)
+	expedited=$(hits expedited)
 
 	for dev in $doomed; do
 		if [ -e "/run/netns/${dev%/*}" ] &&
@@ -213,6 +243,7 @@ kill_devices "A namespace dies: B, with b6 and b7, whose peers live in C and D" 
 	"B/b6 C/c6 B/b7 D/d7" "ip netns del B"
 
 echo
+rmdir "$tracing"
 ip netns del C
 ip netns del D
 grep -qE 'debug_locks: *1$' /proc/lockdep_stats ||

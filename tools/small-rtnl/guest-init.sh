@@ -19,7 +19,7 @@ port()
 {
 	local name
 
-	if [ "$UML" = 1 ]; then
+	if [ "$MACHINE" = um ]; then
 		[ "$1" = out ] && name=ttyS0 || name=ttyS1
 		stty -F "/dev/$name" raw -echo
 		echo "$name"
@@ -159,7 +159,7 @@ run_script()
 setup >/dev/kmsg 2>&1
 if [ -z "$SCRIPT" ]; then
 	cd "$TOP" || cd /
-	[ "$UML" = 1 ] && console=/dev/tty1 || console=/dev/hvc0
+	[ "$MACHINE" = um ] && console=/dev/tty1 || console=/dev/hvc0
 	# Opened once: a close would drop what was typed meanwhile
 	exec 3<>"$console"
 	stty rows "$ROWS" cols "$COLS" sane <&3
@@ -181,6 +181,6 @@ fi
 	echo end
 } >"/dev/$(port verdict)"
 # Without ACPI a PC cannot be turned off; UML would start again
-[ "$UML" = 1 ] && busybox poweroff -f
+[ "$MACHINE" = um ] && busybox poweroff -f
 echo b >/proc/sysrq-trigger
 sleep 100

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # variables of the scripts that source this
 # Sourced by who compiles kernels: the base's tree, how make is called, and what
 # Kconfig did with our options.
 
@@ -23,7 +23,6 @@ stock_tree()
 	mv "$stock.tmp" "$stock"
 )
 
-# shellcheck disable=SC2154 # of those who source this
 # kmake ARGUMENT...: make in $src, for $arch, with $cc. Nothing of the caller's
 # environment or of an outer make may change a kernel. The objects, $obj, are a
 # child of the tree: that makes kbuild name the sources "../", so that ccache
@@ -38,6 +37,15 @@ kmake()
 		CC="ccache ${cc:-gcc}" HOSTCC="ccache gcc" KBUILD_BUILD_VERSION=1 \
 		KBUILD_BUILD_TIMESTAMP="Thu Jan  1 00:00:00 UTC 2026" \
 		KBUILD_BUILD_USER=small-rtnl KBUILD_BUILD_HOST=small-rtnl "$@"
+}
+
+# A function for PROGRESS=: how many objects of $wanted are in $obj
+objects_there()
+{
+	local have
+
+	have=$(cd "$obj" && find "${wanted[@]}" -newer .config 2>/dev/null | wc -l)
+	echo "$have objects compiled of ${#wanted[@]}"
 }
 
 # check_config FRAGMENT... CONFIG: Kconfig drops what it cannot have without a

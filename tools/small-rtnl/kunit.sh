@@ -1,15 +1,21 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# kunit.sh um|qemu: run our KUnit suites and print one KTAP line for each case
+# kunit.sh um|qemu|tree: run our KUnit suites and print one KTAP line for each case
 # and each parameter of one. Fails if a case fails, is missing, or if the kernel
 # log holds a report.
 #
-# um: built and run by the tree's own kunit.py as User-mode Linux. qemu: in the
-# patched kernel of CONFIG=debug, where this very script runs as the guest's.
+# um, qemu: in that machine's patched kernel of CONFIG=debug, where this very
+# script runs as the guest's. tree: built and run by the tree's own kunit.py.
 
 . "$(dirname "$0")/lib.sh"
 
-suites=(rtnl_net ipvlan)
+# All that we bring
+suites()
+{
+	find "$TOP"/{net,drivers} -name '*_test.c' -print0 |
+		xargs -0 sed -n '/^static struct kunit_suite /,/^}/s/.*\.name[ \t]*= "\(.*\)".*/\1/p'
+}
+
 src=$BUILD/linux
 obj=$src/.obj-kunit
 
@@ -55,9 +61,9 @@ ktap()
 	}'
 }
 
-run_um()
+run_tree()
 {
-	local log=$BUILD/log/kunit-um.log rc=0
+	local log=$BUILD/log/kunit-tree.log rc=0 name configs=()
 
 	[ -d "$src/.git" ] || die "there is no patched tree at $src: run 'make tree'"
 	mkdir -p "$BUILD/log"
@@ -65,6 +71,9 @@ run_um()
 	flock 9
 	cd "$src"
 	rm -f "$obj/test.log"
+	for name in $(git diff --name-only --diff-filter=A base HEAD -- '**/.kunitconfig'); do
+		configs+=(--kunitconfig="$name")
+	done
 	# As in build.sh: nothing of the environment, and ccache sees the same
 	# paths in every tree
 	quietly "$log" "building and running KUnit on UML" \
@@ -73,8 +82,7 @@ run_um()
 		CCACHE_MAXSIZE=4G \
 		CCACHE_SLOPPINESS=time_macros,include_file_mtime,include_file_ctime \
 		./tools/testing/kunit/kunit.py run --build_dir=.obj-kunit \
-		--kunitconfig=net/core/.kunitconfig \
-		--kunitconfig=drivers/net/ipvlan/.kunitconfig --jobs="$JOBS" \
+		"${configs[@]}" --jobs="$JOBS" \
 		--make_options="CC=ccache gcc" --make_options="HOSTCC=ccache gcc" ||
 		rc=$?
 	[ -f "$obj/test.log" ] || die "KUnit did not run on UML: see $log"
@@ -87,10 +95,10 @@ run_guest()
 {
 	local dir suite rc=0
 
-	# Its suite is in the module
-	modprobe ipvlan
-	for suite in "${suites[@]}"; do
+	for suite in $(suites); do
 		dir=/sys/kernel/debug/kunit/$suite
+		# It may be part of the module of that name
+		[ -w "$dir/run" ] || modprobe -q "$suite" || true
 		[ -w "$dir/run" ] || die "this kernel has no KUnit suite $suite: use KERNEL=patched CONFIG=debug"
 		echo 1 >"$dir/run"
 		ktap <"$dir/results" || rc=1
@@ -103,14 +111,14 @@ if [ "${SMALL_RTNL_GUEST:-}" = 1 ]; then
 	exit
 fi
 case "${1:-}" in
-um)
-	run_um
+tree)
+	run_tree
 	;;
-qemu)
-	KERNEL=${KERNEL:-patched} CONFIG=${CONFIG:-debug} SCRIPT=$0 \
+um | qemu)
+	MACHINE=$1 KERNEL=${KERNEL:-patched} CONFIG=${CONFIG:-debug} SCRIPT=$0 \
 		KERNEL_ARGS=kunit.enable=1 "$TOOLS/vm.sh"
 	;;
 *)
-	die "usage: kunit.sh um|qemu"
+	die "usage: kunit.sh um|qemu|tree"
 	;;
 esac

@@ -35,8 +35,14 @@ need_space()
 		die "$1 has $have MB free and this step needs $2 MB: free some space or set BUILD= or XDG_CACHE_HOME= to a larger disk"
 }
 
+lines_so_far()
+{
+	echo "$(wc -l <"$1") lines of output so far"
+}
+
 # quietly LOG WHAT COMMAND...: run a long stage with its output in LOG, a
-# line of progress every 20 s, and the end of LOG if it fails
+# line of progress every 20 s, and the end of LOG if it fails. PROGRESS= names the
+# function that says how far it is.
 quietly()
 {
 	local log=$1 what=$2 pid ticks=0 rc=0
@@ -50,7 +56,7 @@ quietly()
 		sleep 0.2
 		ticks=$((ticks + 1))
 		if [ $((ticks % 100)) -eq 0 ]; then
-			say "$what: $(wc -l <"$log") lines so far in $log"
+			say "$what: $("${PROGRESS:-lines_so_far}" "$log")"
 		fi
 	done
 	wait "$pid" || rc=$?

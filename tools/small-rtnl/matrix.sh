@@ -40,7 +40,7 @@ mapfile -t objects < <(git -C "$src" diff --name-only --diff-filter=AM base HEAD
 
 configure()
 {
-	local parts=("$frags"/{base,drivers,drivers-qemu,qemu,matrix}.config)
+	local parts=("$frags"/{base,drivers,qemu,matrix}.config)
 
 	[ "$option" = off ] || parts+=("$frags"/{debug,patched}.config)
 	mkdir -p "$obj"
@@ -56,13 +56,15 @@ configure()
 # LOG, the lines that count to LOG.warnings
 compile()
 {
-	local log=$1 obj=$src/.obj-matrix-$name rc=0
+	local log=$1 obj=$src/.obj-matrix-$name wanted rc=0
 
 	shift
+	wanted=("$@")
+	: >"$log"
 	quietly "$log-config.log" "configuring $name in $src" configure || return
 	# An object that is there would not warn again
 	(cd "$obj" && rm -f "$@")
-	quietly "$log" "compiling $# files for $name" \
+	PROGRESS=objects_there quietly "$log" "compiling $# files for $name" \
 		kmake -s -k W=1 C=1 CHECK="$sparse" "$@" || rc=$?
 	grep -aE '(warning|error):' "$log" | grep -v ': error: bad constant expression$' |
 		sed -E 's,^(\.\./)+,,' | sort -u >"$log.warnings" || true
@@ -96,7 +98,7 @@ for name in "${names[@]}"; do
 		[ ! -s "$log.new" ] || rc=1
 	else
 		rc=1
-		tail -n 30 "$log" >"$log.new"
+		tail -q -n 30 "$log-config.log" "$log" >"$log.new"
 	fi
 	result "$rc" "$name: ${#objects[@]} files compile without a new warning" "$log.new"
 done

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """
 objdiff.py OLD NEW: list the functions and variables that differ between two
-folders of kernel objects, one "OBJECT SYMBOL CLASS" a line.
+folders of kernel objects, one "OBJECT SYMBOL CLASS" a line. Whole kernels are
+compared, or the objects that standard input names: objdiff.py OLD NEW -
 
 Objects are compared before they are linked: there, what a function refers to
 has a name instead of an address. Strings are compared by what they say, places
@@ -265,12 +266,19 @@ def main():
     if len(sys.argv) == 5:
         show(*sys.argv[1:])
         return
-    if len(sys.argv) != 3:
-        sys.exit("usage: objdiff.py OLD NEW [OBJECT FUNCTION]")
-    old_top, new_top = map(os.path.abspath, sys.argv[1:])
-    old, new = compiled(old_top), compiled(new_top)
-    if len(old) < 100:
-        sys.exit(f"error: {old_top} holds {len(old)} objects: build it first")
+    some = len(sys.argv) == 4 and sys.argv[3] == "-"
+    if len(sys.argv) != 3 and not some:
+        sys.exit("usage: objdiff.py OLD NEW [-|OBJECT FUNCTION]")
+    old_top, new_top = map(os.path.abspath, sys.argv[1:3])
+    if some:
+        names = sys.stdin.read().split()
+        old, new = ({name for name in names
+                     if os.path.exists(os.path.join(top, name))}
+                    for top in (old_top, new_top))
+    else:
+        old, new = compiled(old_top), compiled(new_top)
+        if len(old) < 100:
+            sys.exit(f"error: {old_top} holds {len(old)} objects: build it first")
     for name in sorted(old ^ new):
         print(name, "-", "gone" if name in old else "new")
     for name in sorted(old & new):

@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0
 # regress.sh: run the base's own tests of what we touch on the stock and on the
 # patched kernel. Each of their steps must end the same way on both; whether it
-# passes is not our matter, some need more than the userland here has.
+# passes is not our matter, some need more than the userland here has. MACHINE=um
+# or qemu.
 
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=status.sh
 . "$TOOLS/status.sh"
 
+export MACHINE=${MACHINE:-um}
 tests=(rtnetlink.sh link_netns.py netns-name.sh veth.sh netdevice.sh
 	bareudp.sh ipvtap_test.sh macvlan_mcast_shared_mac.sh vlan_hw_filter.sh
 	test_vxlan_fdb_changelink.sh test_vxlan_nh.sh ip6_tunnel.sh
@@ -43,7 +45,7 @@ fi
 # both run at the same time.
 boot()
 {
-	KERNEL=$1 CONFIG=debug SMP=1 SCRIPT=$0 TIMEOUT=1500 \
+	KERNEL=$1 CONFIG=debug SMP=1 SCRIPT=$0 TIMEOUT=1500 KERNEL_ARGS=$args \
 		LOG=$BUILD/log/regress-$1-console.log "$TOOLS/vm.sh" \
 		>"$BUILD/log/regress-$1.log" 2>"$work/$1.err"
 }
@@ -84,8 +86,9 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p "$BUILD/log"
 count=0
 failed=0
-"$TOOLS/build.sh" stock debug >/dev/null
-"$TOOLS/build.sh" patched debug >/dev/null
+[ "$MACHINE" = um ] && config=um args=rcupdate.rcu_expedited=1 || config=debug args=
+"$TOOLS/build.sh" stock "$config" >/dev/null
+"$TOOLS/build.sh" patched "$config" >/dev/null
 say "running the base's tests on the stock and the patched kernel"
 boot stock &
 stock=$!

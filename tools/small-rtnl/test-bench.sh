@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Test make bench: ratios and spread, what is made of a trace, and whole runs on
 # guests that are played by a script; at last, on the kernel that the other tests
-# boot, whose times mean nothing.
+# boot as MACHINE=, whose times mean nothing.
 #
 # The tests are called through t(), which shellcheck does not see:
 # shellcheck disable=SC2317
@@ -254,7 +254,7 @@ real_guest()
 {
 	local file
 
-	KERNELS=debug MACHINE=qemu MEM=2G N=4 SCALE=2 REPEAT=1 RESULTS=$TMP/real \
+	KERNELS=debug MACHINE=$machine MEM=2G N=4 SCALE=2 REPEAT=1 RESULTS=$TMP/real \
 		"$TOOLS/bench.sh" >"$TMP/out" 2>"$TMP/err" || {
 		cat "$TMP/err"
 		return 1
@@ -270,6 +270,7 @@ real_guest()
 	done
 }
 
+machine=${MACHINE:-um}
 unset KERNELS SCENARIOS REPEAT BUDGET SCALE TIMEOUT TRACE N MEM RESULTS MACHINE
 t "ratios and their spread" ratios
 t "units and metrics" units

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # Does vm.sh tell a good run from each kind of bad one? Prints KTAP, fails if
-# one case does. KERNEL= and MODULES= as for vm.sh.
+# one case does. MACHINE=, KERNEL= and MODULES= as for vm.sh.
 
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=status.sh
@@ -9,11 +9,13 @@
 # shellcheck source=tap.sh
 . "$TOOLS/tap.sh"
 
-export CONFIG=debug
+export CONFIG=debug MACHINE=${MACHINE:-um}
 KERNEL=${KERNEL:-patched}
 case "$KERNEL" in
 patched | stock)
-	KERNEL=$("$TOOLS/build.sh" "$KERNEL" debug)
+	# Once, and not before each case
+	[ "$MACHINE" = um ] && config=um || config=debug
+	KERNEL=$("$TOOLS/build.sh" "$KERNEL" "$config")
 	;;
 esac
 export KERNEL
@@ -127,7 +129,7 @@ sleep 1
 EOF
 
 guest "a panic" "$ST_DEAD" <<'EOF'
-echo c >/proc/sysrq-trigger
+echo PANIC >/sys/kernel/debug/provoke-crash/DIRECT
 EOF
 
 TIMEOUT=60 guest "a script without end" "$ST_TIME" <<'EOF'
@@ -135,6 +137,12 @@ echo before
 sleep 1000
 EOF
 has "what it said is there" "$work/out" '^before$'
+
+exec 8>>"$work/console"
+flock 8
+guest "a log that another guest writes to" 1 <<<true
+has "it says so" "$work/err" '^error: another guest writes to '
+exec 8>&-
 
 head -c 100000 /dev/urandom >"$work/image"
 KERNEL=$work/image guest "an image that is no kernel" "$ST_DEAD" <<<true

@@ -1,6 +1,5 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# vm.sh for User-mode Linux: the same variables, the same statuses. KERNEL= is
-# patched, stock or a 'linux' program; CONFIG is always um.
+# vm.sh for User-mode Linux: the same variables, the same statuses.
 
-UML=1 CONFIG=um exec "$(dirname "$0")/vm.sh"
+MACHINE=um exec "$(dirname "$0")/vm.sh"

@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Boot a kernel under QEMU, or with UML=1 as User-mode Linux, on the host's own root, read-only. With SCRIPT= run
-# that file as root, print what it prints, and exit with its status, or with one
-# of status.sh; without, give a root shell.
+# Boot a kernel under QEMU, or as User-mode Linux, on the host's own root,
+# read-only. With SCRIPT= run that file as root, print what it prints, and exit
+# with its status, or with one of status.sh; without, give a root shell.
 #
-# KERNEL=patched|stock|IMAGE  CONFIG=debug|kasan|kcsan|off|FRAGMENT
+# MACHINE=qemu|um  KERNEL=patched|stock|IMAGE, for um a program 'linux'
+# CONFIG=debug|kasan|kcsan|off|FRAGMENT, for um only the first two and off
 # SMP=2 MEM=2G TIMEOUT=600 STRICT=0|1  GUEST_ENV="A=1 B=2" for the script
 # KERNEL_ARGS= more for the command line, MODULES= a folder as INSTALL_MOD_PATH
 # LOG= the kernel's log  LEAK_WAIT=60 how long a namespace may take to die
@@ -19,13 +20,17 @@ SCRIPT=${SCRIPT:-}
 SMP=${SMP:-2}
 MEM=${MEM:-2G}
 MODULES=${MODULES:-}
-UML=${UML:-0}
+MACHINE=${MACHINE:-qemu}
 
 check_arguments()
 {
 	local tool word
 
-	[ "$UML" = 1 ] && tool=busybox || tool=qemu-system-x86_64
+	case "$MACHINE" in
+	um) tool=busybox ;;
+	qemu) tool=qemu-system-x86_64 ;;
+	*) die "MACHINE=$MACHINE is neither 'qemu' nor 'um': name one" ;;
+	esac
 	for tool in "$tool" busybox cpio timeout; do
 		command -v "$tool" >/dev/null || die "$tool is missing: run 'make deps'"
 	done
@@ -54,6 +59,13 @@ find_kernel()
 {
 	case "$KERNEL" in
 	patched | stock)
+		if [ "$MACHINE" = um ]; then
+			case "$CONFIG" in
+			um | debug) CONFIG=um ;;
+			kasan | off) CONFIG=um-$CONFIG ;;
+			*) die "CONFIG=$CONFIG is no kernel for User-mode Linux: it has debug, kasan and off" ;;
+			esac
+		fi
 		image=$("$TOOLS/build.sh" "$KERNEL" "$CONFIG")
 		name=$KERNEL-$(basename "$CONFIG" .config)
 		;;
@@ -82,7 +94,7 @@ params()
 	printf '%s=%q\n' TOP "$TOP" TOOLS "$TOOLS" SCRIPT "$SCRIPT" \
 		MODULES "$MODULES" GUEST_NAME "$name" TERM "${TERM:-dumb}" \
 		ROWS "$rows" COLS "$cols" LEAK_WAIT "${LEAK_WAIT:-60}" \
-		UML "$UML"
+		MACHINE "$MACHINE"
 	printf 'GUEST_ENV=%q\n' "${guest_env[*]}"
 }
 
@@ -186,7 +198,7 @@ boot()
 	common+=" ${KERNEL_ARGS:-}"
 	[ "$TIMEOUT" -eq 0 ] || limit=(timeout --foreground -k 5 "$TIMEOUT")
 	: >"$work/out"
-	if [ "$UML" = 1 ]; then
+	if [ "$MACHINE" = um ]; then
 		uml_command
 	else
 		qemu_command
