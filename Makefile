@@ -64,7 +64,7 @@ help: ## this list
 	@echo "stress: MACHINE=um|qemu KERNEL= CONFIG= SMP= MEM= TIMEOUT= STRICT= as there, WORKERS=4 ROUNDS=2500 SLOTS=12 SEED= KINDS='veth ...'"
 	@echo "bench: SCENARIOS='setup churn dismantle bystander delete' REPEAT=5 N='100 500 2000' BUDGET=SECONDS"
 	@echo "       SCALE=PERCENT KERNELS='stock off on' MACHINE=qemu|um TRACE=0|1 SMP=2 MEM=4G RESULTS=FOLDER"
-	@echo "test: TESTS='NAME ...', of (behind the bar, those that only test-all runs):"
+	@echo "test: TESTS='NAME ...', of (test | test-all has these, too | only by name):"
 	@$(tools)/test.sh names | fmt -w 100 | sed 's/^/       /'
 	@echo "tree, base: KERNEL_SRC=TREE-OR-TARBALL   mbox: OUT=FOLDER SIGNOFF='Name <mail>' SERIES=FOLDER"
 

@@ -45,7 +45,7 @@ fi
 # both run at the same time.
 boot()
 {
-	KERNEL=$1 CONFIG=debug SMP=1 SCRIPT=$0 TIMEOUT=1500 KERNEL_ARGS=$args \
+	KERNEL=$1 CONFIG=debug SMP=1 SCRIPT=$0 TIMEOUT=1500 \
 		LOG=$BUILD/log/regress-$1-console.log "$TOOLS/vm.sh" \
 		>"$BUILD/log/regress-$1.log" 2>"$work/$1.err"
 }
@@ -86,7 +86,7 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p "$BUILD/log"
 count=0
 failed=0
-[ "$MACHINE" = um ] && config=um args=rcupdate.rcu_expedited=1 || config=debug args=
+[ "$MACHINE" = um ] && config=um || config=debug
 "$TOOLS/build.sh" stock "$config" >/dev/null
 "$TOOLS/build.sh" patched "$config" >/dev/null
 say "running the base's tests on the stock and the patched kernel"

@@ -15,11 +15,13 @@
 
 # 'make test': what User-mode Linux can tell, as it runs ten times as fast as QEMU
 # emulates. What builds least comes first.
-SHORT=(check matrix off kunit demo selftests stress vm_harness bench stress_kasan)
+SHORT=(check matrix off kunit demo selftests stress vm_harness bench)
 # 'make test-all' has these in addition, and all forms of matrix and off
-ALL=(matrix_all off_whole selftests_stock selftests_kasan selftests_off kunit_tree
-	stress_long grace_periods regress bases kunit_qemu vm_harness_qemu bench_qemu
-	stress_qemu selftests_qemu stress_kcsan)
+ALL=(matrix_all off_whole selftests_stock selftests_off kunit_tree stress_long
+	grace_periods regress bases kunit_qemu vm_harness_qemu bench_qemu stress_qemu
+	selftests_qemu stress_kasan stress_kcsan)
+# Only by name: a User-mode Linux with KASAN, which nobody has built yet
+EXTRA=(stress_kasan_um selftests_kasan_um)
 for name in bisect mutants; do
 	[ ! -x "$TOOLS/$name.sh" ] || ALL+=("$name")
 done
@@ -29,30 +31,26 @@ done
 declare -A COSTS=(
 	[check]=5 [matrix]=4 [off]=5 [kunit]="1 patched-um" [demo]="1 patched-um"
 	[selftests]="6 patched-um" [stress]="1 patched-um" [vm_harness]="2 patched-um"
-	[bench]="2 patched-um" [stress_kasan]="2 patched-um-kasan"
+	[bench]="2 patched-um" [stress_kasan]="8 patched-kasan"
 	[matrix_all]=50 [off_whole]="3 stock-off patched-off"
 	[selftests_stock]="6 stock-um" [selftests_off]="4 patched-um-off"
 	[kunit_tree]=4 [stress_long]="3 patched-um" [kunit_qemu]="3 patched-debug"
 	[vm_harness_qemu]="8 patched-debug" [bench_qemu]="4 patched-debug"
 	[stress_qemu]="4 patched-debug" [selftests_qemu]="15 patched-debug"
-	[grace_periods]="2 stock-um patched-um" [regress]="5 stock-um patched-um"
-	[selftests_kasan]="8 patched-um-kasan" [stress_kcsan]="8 patched-kcsan" [bases]=10 [bisect]=60 [mutants]="20 patched-um"
+	[grace_periods]="6 stock-debug patched-debug" [regress]="5 stock-um patched-um"
+	[selftests_kasan_um]="8 patched-um-kasan" [stress_kasan_um]="2 patched-um-kasan" [stress_kcsan]="8 patched-kcsan" [bases]=10 [bisect]=60 [mutants]="20 patched-um"
 )
-
-# Under User-mode Linux a grace period takes some 40 ms, at its HZ of 100
-UM_ARGS=rcupdate.rcu_expedited=1
 
 # guest_selftests MACHINE KERNEL CONFIG TEST...: a boot that runs some of our
 # selftests
 guest_selftests()
 {
-	local machine=$1 kernel=$2 config=$3 args=''
+	local machine=$1 kernel=$2 config=$3
 
 	shift 3
-	[ "$machine" != um ] || args=$UM_ARGS
 	printf 'exec %q/guest-selftest.sh %s\n' "$TOOLS" "$*" >"$work/script-$kernel"
 	MACHINE=$machine KERNEL=$kernel CONFIG=$config SCRIPT=$work/script-$kernel \
-		KERNEL_ARGS=$args TIMEOUT=${TIMEOUT:-2400} "$TOOLS/vm.sh"
+		TIMEOUT=${TIMEOUT:-2400} "$TOOLS/vm.sh"
 }
 
 # needs_kprobes TEST: User-mode Linux has none
@@ -160,7 +158,7 @@ key()
 	echo "$(git -C "$BUILD/linux" show base:Makefile | awk '/^(VERSION|PATCHLEVEL|SUBLEVEL) = / { v = v "." $3 }
 		/^EXTRAVERSION/ { print substr(v, 2) }')-$(git -C "$BUILD/linux" rev-parse --short=12 'base^{tree}')"
 	{
-		echo "$STOCK_ENV $UM_ARGS"
+		echo "$STOCK_ENV"
 		sed '/^# CONFIG_/!{/^#/d;/^$/d}' "$frags"/{base,drivers,debug,um}.config
 	} | sha256sum | cut -c 1-12
 	{
@@ -181,6 +179,15 @@ recorded()
 	awk -v key="$key" -v name="$1" 'index($0, key) == 1 && $4 == name {
 		$1 = $2 = $3 = ""; sub(/^ */, ""); print; found = 1; exit }
 		END { exit !found }' "$RECORD" 2>/dev/null
+}
+
+all_recorded()
+{
+	local name
+
+	for name in $(selftests all); do
+		recorded "$name" >/dev/null || return 1
+	done
 }
 
 # run_stock TEST...: on the stock kernel, and keep what it says
@@ -241,7 +248,7 @@ test_selftests_off()
 	guest_selftests um patched off $(selftests)
 }
 
-test_selftests_kasan()
+test_selftests_kasan_um()
 {
 	export GUEST_ENV="RACES=2 ROUNDS=20 KINDS=all"
 	# shellcheck disable=SC2046
@@ -267,6 +274,11 @@ test_stress_qemu()
 }
 
 test_stress_kasan()
+{
+	guest_selftests qemu patched kasan rtnl_net_stress.py
+}
+
+test_stress_kasan_um()
 {
 	GUEST_ENV="ROUNDS=500" guest_selftests um patched kasan rtnl_net_stress.py
 }
@@ -452,6 +464,12 @@ plan()
 	done
 	for name; do
 		row "test $name" "${COSTS[$name]%% *}"
+		[ "$name" = selftests ] || continue
+		if [ ! -d "$BUILD/linux/.git" ]; then
+			echo "  and 20 more, for the stock kernel, if its results are not recorded for this base"
+		elif ! all_recorded && [ -z "${seen[stock-um]:-}" ]; then
+			row "the stock kernel's results are not recorded" 20
+		fi
 	done
 	printf '  %-44s %4d\n' "all" "$total"
 }
@@ -459,7 +477,7 @@ plan()
 declare -A seen=()
 mode=run
 if [ "${1:-}" = names ]; then
-	echo "${SHORT[*]} | ${ALL[*]}"
+	echo "${SHORT[*]} | ${ALL[*]} | ${EXTRA[*]}"
 	exit
 fi
 if [ "${1:-}" = plan ]; then
@@ -471,7 +489,7 @@ names=("$@")
 [ "${names[*]}" != all ] || names=("${SHORT[@]}" "${ALL[@]}")
 for name in "${names[@]}"; do
 	declare -F "test_$name" >/dev/null ||
-		die "there is no test '$name', only: ${SHORT[*]} ${ALL[*]}"
+		die "there is no test '$name', only: ${SHORT[*]} ${ALL[*]} ${EXTRA[*]}"
 done
 if [ "$mode" = plan ]; then
 	plan "${names[@]}"
