@@ -33,7 +33,7 @@ size_of=(veth_priv:drivers/net/veth.o vxcan_priv:drivers/net/can/vxcan.o
 	vti6_net:net/ipv6/ip6_vti.o xfrmi_net:net/xfrm/xfrm_interface_core.o
 	macvlan_dev:drivers/net/macvlan.o macvlan_port:drivers/net/macvlan.o
 	ipvl_dev:drivers/net/ipvlan/ipvlan_main.o ipvl_port:drivers/net/ipvlan/ipvlan_main.o
-	ipvlan_netns:drivers/net/ipvlan/ipvlan_main.o
+	ipvlan_netns:drivers/net/ipvlan/ipvlan_l3s.o
 	vlan_info:net/8021q/vlan.o vlan_dev_priv:net/8021q/vlan.o
 	macsec_dev:drivers/net/macsec.o
 	rmnet_priv:drivers/net/ethernet/qualcomm/rmnet/rmnet_vnd.o
@@ -141,7 +141,7 @@ else
 	"$TOOLS/objdiff.py" "$stock" "$patched" - <"$work/touched" >"$work/found"
 fi || die "objdiff.py failed, see above"
 touch "$work/touched"
-awk '
+awk -v whole="$([ "${1:-}" != whole ] || echo 1)" '
 function flag(text) {
 	print text
 	bad = 1
@@ -176,7 +176,7 @@ END {
 		if (!(key in used))
 			flag("explained, but there is no such difference: " key " " want[key])
 	exit bad
-}' whole="$([ "${1:-}" != whole ] || echo 1)" "$work/touched" "$listed" "$work/found" >"$work/out" && rc=0 || rc=1
+}' "$work/touched" "$listed" "$work/found" >"$work/out" && rc=0 || rc=1
 result "$rc" "each function that differs is explained in off-differences" "$work/out"
 awk '{ print "# " $0 }' "$work/found"
 
