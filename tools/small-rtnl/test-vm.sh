@@ -147,11 +147,15 @@ exec 8>&-
 head -c 100000 /dev/urandom >"$work/image"
 KERNEL=$work/image guest "an image that is no kernel" "$ST_DEAD" <<<true
 
-# shellcheck disable=SC2016
-printf 'echo sum $((40 + 2))\nexit 7\n' |
-	LOG=$work/console TIMEOUT=120 "$TOOLS/vm.sh" >"$work/out" 2>"$work/err" && rc=0 || rc=$?
-result $((rc != 7)) "an interactive shell" "$work/err"
-has "it answers" "$work/out" 'sum 42'
+if [ "$MACHINE" = um ]; then
+	skip "an interactive shell" "the base's User-mode Linux crashes when its console is a pipe that ends"
+else
+	# shellcheck disable=SC2016
+	printf 'echo sum $((40 + 2))\nexit 7\n' |
+		LOG=$work/console TIMEOUT=120 "$TOOLS/vm.sh" >"$work/out" 2>"$work/err" && rc=0 || rc=$?
+	result $((rc != 7)) "an interactive shell" "$work/err"
+	has "it answers" "$work/out" 'sum 42'
+fi
 
-echo "1..$((passed + failed))"
+echo "1..$((passed + failed + skipped))"
 [ "$failed" -eq 0 ]
