@@ -29,8 +29,8 @@ done
 # Minutes on 2 quiet cores, without the kernels, and which these are: of PATCHED
 # and STOCK, to be built by build.sh
 declare -A COSTS=(
-	[check]=5 [matrix]=4 [off]=5 [kunit]="1 patched-um" [demo]="1 patched-um"
-	[selftests]="6 patched-um" [stress]="1 patched-um" [vm_harness]="2 patched-um"
+	[check]=5 [matrix]=4 [off]=3 [kunit]="1 patched-um" [demo]="1 patched-um"
+	[selftests]="8 patched-um" [stress]="1 patched-um" [vm_harness]="2 patched-um"
 	[bench]="2 patched-um" [stress_kasan]="8 patched-kasan"
 	[matrix_all]=50 [off_whole]="3 stock-off patched-off"
 	[selftests_stock]="6 stock-um" [selftests_off]="4 patched-um-off"
