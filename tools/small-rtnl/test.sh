@@ -30,7 +30,7 @@ done
 # and STOCK, to be built by build.sh
 declare -A COSTS=(
 	[check]=5 [matrix]=4 [off]=3 [kunit]="1 patched-um" [demo]="1 patched-um"
-	[selftests]="8 patched-um" [stress]="1 patched-um" [vm_harness]="2 patched-um"
+	[selftests]="10 patched-um" [stress]="1 patched-um" [vm_harness]="2 patched-um"
 	[bench]="2 patched-um" [stress_kasan]="8 patched-kasan"
 	[matrix_all]=50 [off_whole]="3 stock-off patched-off"
 	[selftests_stock]="6 stock-um" [selftests_off]="4 patched-um-off"
@@ -499,7 +499,7 @@ fi
 caller=("${KERNEL:-patched}" "${CONFIG:-debug}" "${TIMEOUT:-}" "${MACHINE:-}")
 if [ -z "${caller[3]}" ]; then
 	case "${caller[1]}" in
-	debug | kasan | off) caller[3]=um ;;
+	debug | off) caller[3]=um ;;
 	*) caller[3]=qemu ;;
 	esac
 fi
