@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A mutex for what a driver shares between devices of several netns, such as
- * the list of tunnels whose socket is in one netns, or of devices on top of
- * one lower device.
+ * A mutex for data that a driver shares between devices of several netns.
  *
- * RTNL alone protects that as long as it is what everybody holds. Under
- * CONFIG_NET_SMALL_RTNL each device is changed and unregistered under the
- * mutex of the netns that it is in, which is not the same one for all of them.
- * Without the option this mutex is nothing: no member, no code.
+ * Examples are the list of tunnels whose socket is in one netns, and the list
+ * of devices on top of one lower device.  CONFIG_NET_SMALL_RTNL changes and
+ * unregisters each device under the mutex of its own netns, so no single
+ * per-netns mutex covers such a list.
  *
- * Taken inside the netns's mutexes; device instance locks and dev_unreg_lock
- * are taken inside it. So devices may be queued under it, but not unregistered:
- * their ->ndo_uninit() and notifiers may want it. See
- * Documentation/networking/per_netns_rtnl.rst.
+ * struct rtnl_drv_mutex is empty without CONFIG_NET_SMALL_RTNL, where RTNL
+ * protects the data, and so are the functions below.
+ *
+ * Lock order: per-netns mutexes, then rtnl_drv_mutex, then device instance
+ * locks and dev_unreg_lock.  A device may be queued for unregistration under an
+ * rtnl_drv_mutex, but unregister_netdevice_many() must not be called under it:
+ * ->ndo_stop(), ->ndo_uninit() and notifiers may take the same mutex.
  */
 #ifndef _NET_RTNL_DRV_MUTEX_H
 #define _NET_RTNL_DRV_MUTEX_H
@@ -21,16 +22,16 @@
 
 #ifdef CONFIG_NET_SMALL_RTNL
 struct rtnl_drv_mutex {
-	/* Protects what the driver says where it has the structure */
+	/* Protects the fields that the embedding structure's comment names */
 	struct mutex mutex;
 };
 
-/* A macro, so that each kind of mutex is a class of its own for lockdep */
+/* A macro, so that each caller gets a lockdep class of its own */
 #define rtnl_drv_mutex_init(lock)	mutex_init(&(lock)->mutex)
 
 /**
- * rtnl_drv_mutex_destroy() - tell the debug code that a mutex is not used again
- * @lock: mutex that nobody holds
+ * rtnl_drv_mutex_destroy() - mark a driver's mutex as unused
+ * @lock: mutex that no thread holds
  *
  * Context: any.
  */
@@ -43,7 +44,7 @@ static inline void rtnl_drv_mutex_destroy(struct rtnl_drv_mutex *lock)
  * rtnl_drv_lock() - acquire a driver's mutex
  * @lock: mutex to acquire
  *
- * Context: RTNL, or the mutex of a netns, is held. May sleep.
+ * Context: RTNL or a per-netns mutex is held. May sleep.
  */
 static inline void rtnl_drv_lock(struct rtnl_drv_mutex *lock)
 {
@@ -51,11 +52,11 @@ static inline void rtnl_drv_lock(struct rtnl_drv_mutex *lock)
 }
 
 /**
- * rtnl_drv_lock_nested() - acquire a driver's mutex inside another one like it
+ * rtnl_drv_lock_nested() - acquire a driver's mutex inside another of its class
  * @lock: mutex to acquire
- * @subclass: for lockdep, such as the level in a stack of devices
+ * @subclass: lockdep subclass, such as the level in a stack of devices
  *
- * Context: as rtnl_drv_lock().
+ * Context: RTNL or a per-netns mutex is held. May sleep.
  */
 static inline void rtnl_drv_lock_nested(struct rtnl_drv_mutex *lock,
 					unsigned int subclass)
@@ -77,6 +78,9 @@ static inline void rtnl_drv_unlock(struct rtnl_drv_mutex *lock)
 /**
  * rtnl_drv_assert_held() - assert that the caller holds a driver's mutex
  * @lock: the mutex
+ *
+ * Functions that read or change the protected data call this first. As long as
+ * RTNL is exclusive, a missing rtnl_drv_lock() has no other effect.
  *
  * Context: any.
  */

@@ -1,33 +1,76 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Devices that depend on something in another netns, such as tunnels, whose
- * socket is in one netns while they live in any: a list or table of the
- * socket's netns names them, with a mutex of its own. They die with either of
- * the two netns, each under the mutex of its home.
+ * Tunnels whose socket is in another netns.
  *
- * Who queues such a device does so under the list's mutex, so that there is one
- * winner. A device is on the list until it is queued or, if it is looked up
- * there by more than the list's owner, until its ->ndo_uninit(). See
+ * A UDP tunnel can be moved to any netns, while its socket stays in the netns
+ * that the tunnel was created for. A per-netns list of the driver names the
+ * tunnels whose sockets are there. Dismantle of either netns unregisters the
+ * tunnel: through the list, or because the tunnel is in the netns.
+ *
+ * A struct rtnl_drv_mutex protects the list. A tunnel is removed from the list
+ * and queued for unregistration in one critical section, so a tunnel that is
+ * not on the list any more is queued. See
  * Documentation/networking/per_netns_rtnl.rst.
  */
 #ifndef _NET_RTNL_TUNNEL_H
 #define _NET_RTNL_TUNNEL_H
 
+#include <linux/list.h>
 #include <linux/netdevice.h>
+#include <linux/rtnetlink.h>
 #include <net/rtnl_drv_mutex.h>
 
 /**
- * rtnl_tunnel_queue() - queue a device that was found on a list, once
- * @lock: the list's mutex, which the caller holds
+ * rtnl_tunnel_list_add() - add a device to a netns's list
+ * @lock: the list's mutex
+ * @net: netns of the list
+ * @entry: the device's entry
+ * @list: the list
+ *
+ * ->newlink() looks for a conflicting device, registers its own, and adds it to
+ * the list. @lock need not be held all the time: every creation holds @net's
+ * mutex, so no other device can be added in between.
+ *
+ * Context: RTNL, @net's mutex and @lock are held.
+ */
+static inline void rtnl_tunnel_list_add(struct rtnl_drv_mutex *lock,
+					struct net *net,
+					struct list_head *entry,
+					struct list_head *list)
+{
+	if (IS_ENABLED(CONFIG_NET_SMALL_RTNL))
+		ASSERT_RTNL_NET(net);
+	rtnl_drv_assert_held(lock);
+
+	list_add(entry, list);
+}
+
+/**
+ * rtnl_tunnel_list_del() - remove a device from a netns's list
+ * @lock: the list's mutex
+ * @entry: the device's entry, which may have been removed before
+ *
+ * Context: RTNL and @lock are held.
+ */
+static inline void rtnl_tunnel_list_del(struct rtnl_drv_mutex *lock,
+					struct list_head *entry)
+{
+	rtnl_drv_assert_held(lock);
+	list_del_init(entry);
+}
+
+/**
+ * rtnl_tunnel_queue() - queue a device that stays in its table until uninit
+ * @lock: the table's mutex
  * @net: netns whose mutex the caller holds
  * @dev: device to unregister
  * @head: the caller's kill list, not NULL
  *
- * A device of @net goes on @head, to be unregistered when @lock is released.
- * Any other is left to its own netns. One that is queued already stays where it
- * is: it is on its way, and leaves the list in its ->ndo_uninit().
+ * For drivers that look packets up in the table, and remove a device from it in
+ * ->ndo_uninit(). A device of @net goes on @head, any other on the pending list
+ * of its own netns. A device that is queued already stays where it is.
  *
- * Context: RTNL and @net's mutex are held, and @lock. May sleep.
+ * Context: RTNL, @net's mutex and @lock are held. May sleep.
  */
 static inline void rtnl_tunnel_queue(struct rtnl_drv_mutex *lock,
 				     struct net *net, struct net_device *dev,
@@ -43,14 +86,13 @@ static inline void rtnl_tunnel_queue(struct rtnl_drv_mutex *lock,
 }
 
 /**
- * rtnl_tunnel_dellink() - queue a device that is on a list
- * @lock: the list's mutex
- * @dev: device to unregister, of the netns whose mutex the caller holds
+ * rtnl_tunnel_dellink() - queue a device that stays in its table until uninit
+ * @lock: the table's mutex
+ * @dev: device to unregister
  * @head: the caller's kill list, not NULL
  *
- * What ->dellink() does for devices that leave the list in ->ndo_uninit(). If
- * the list's netns was faster, @dev is pending at home, and may as well be
- * unregistered now.
+ * This is what ->dellink() does in the drivers that use rtnl_tunnel_queue(). A
+ * device that is pending moves to @head.
  *
  * Context: RTNL and the mutex of @dev's netns are held. May sleep.
  */
@@ -64,13 +106,15 @@ static inline void rtnl_tunnel_dellink(struct rtnl_drv_mutex *lock,
 }
 
 /**
- * rtnl_tunnel_dellink_list() - take a device off its list and queue it
+ * rtnl_tunnel_dellink_list() - remove a device from its list and queue it
  * @lock: the list's mutex
- * @entry: @dev on the list, or by itself if it was taken off already
- * @dev: device to unregister, of the netns whose mutex the caller holds
+ * @entry: the device's entry
+ * @dev: device to unregister
  * @head: the caller's kill list, not NULL
  *
- * What ->dellink() does for devices that leave the list when they are queued.
+ * This is what ->dellink() does. rtnl_tunnel_exit_list() may have removed and
+ * queued @dev before, if one batch dismantles both netns. Then @dev moves from
+ * its netns's pending list to @head.
  *
  * Context: RTNL and the mutex of @dev's netns are held. May sleep.
  */
@@ -80,23 +124,22 @@ static inline void rtnl_tunnel_dellink_list(struct rtnl_drv_mutex *lock,
 					    struct list_head *head)
 {
 	rtnl_drv_lock(lock);
-	list_del_init(entry);
+	rtnl_tunnel_list_del(lock, entry);
 	unregister_netdevice_queue(dev, head);
 	rtnl_drv_unlock(lock);
 }
 
 /**
- * rtnl_tunnel_exit_list() - take all devices off a dying netns's list and queue
- *	them
+ * rtnl_tunnel_exit_list() - remove all devices from a list and queue them
  * @lock: the list's mutex
  * @list: the list
- * @net: dying netns, whose mutex the caller holds
- * @pos: pointer to the driver's structure, with a member dev
- * @member: name of the list's entry in that
+ * @net: netns that is dismantled, whose sockets the devices use
+ * @pos: pointer to the driver's structure, which has a member dev
+ * @member: name of the list entry in that structure
  * @head: the kill list that ->exit_rtnl() was given
  *
- * Off the list and queued in one step: whoever finds a device off the list also
- * finds it queued.
+ * This is what ->exit_rtnl() does. A device of @net goes on @head, any other on
+ * the pending list of its own netns.
  *
  * Context: RTNL and @net's mutex are held. May sleep.
  */
@@ -106,7 +149,7 @@ do {									\
 									\
 	rtnl_drv_lock(lock);						\
 	list_for_each_entry_safe(pos, _next, list, member) {		\
-		list_del_init(&(pos)->member);				\
+		rtnl_tunnel_list_del(lock, &(pos)->member);		\
 		unregister_netdevice_queue_net(net, (pos)->dev, head);	\
 	}								\
 	rtnl_drv_unlock(lock);						\

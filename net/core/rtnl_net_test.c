@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* KUnit tests of how devices are unregistered netns by netns: who queues, who
- * drains, who waits.
+/* KUnit tests of devices that are unregistered under the mutexes of their own
+ * netns.
  *
- * Completions and states fix the order of events, never time. A failed
- * assertion must not leave a lock behind, so there is none while one is held:
- * look first, release, assert later.
+ * Completions and states fix the order of events, never time; a time-out only
+ * ends a test that would hang. No assertion is made under a lock, as a failed
+ * one would leave it locked.
  */
 
-#include <kunit/static_stub.h>
 #include <kunit/test.h>
 #include <linux/completion.h>
 #include <linux/if_arp.h>
@@ -20,12 +19,14 @@
 #include <net/rtnetlink.h>
 
 #include "dev.h"
+#include "rtnl_net.h"
 
 #define TEST_KIND	"rtnl_net_test"
 #define TEST_NETS	10
+#define TEST_TIMEOUT	(60 * HZ)
 
-/* A device of the test is one of a pair (peer), stacked on another one (lower),
- * a tunnel with its socket in another netns (sock_net), or just itself.
+/* A device is one of a pair (peer), or stacked on another device (lower), or a
+ * tunnel with its socket in another netns (sock_net), or none of these.
  */
 struct test_priv {
 	struct list_head	list;
@@ -43,6 +44,8 @@ static atomic_t test_devs_nr;		/* not freed yet */
 static atomic_t test_nets_nr;		/* not through cleanup_net() yet */
 static DECLARE_WAIT_QUEUE_HEAD(test_wq);
 
+#define test_wait(condition)	wait_event_timeout(test_wq, condition, TEST_TIMEOUT)
+
 static struct {
 	struct net		*net;		/* whose exit is watched */
 	bool			subsys_exit;
@@ -50,9 +53,9 @@ static struct {
 	bool			foreign_left;	/* seen by its device ->exit() */
 } test_exit;
 
-/* Dying netns whose mutexes were held together, at most, by who unregistered */
-static int test_dying_together;
-static int test_died_away;		/* without the home's mutex */
+/* The most test netns whose mutexes a thread held as it unregistered a device */
+static int test_most_held;
+static int test_died_away;		/* without their netns's mutex */
 static struct net *test_net[TEST_NETS];
 
 static void test_uninit(struct net_device *dev)
@@ -65,10 +68,9 @@ static void test_uninit(struct net_device *dev)
 		netdev_put(priv->lower, &priv->lower_tracker);
 
 	for (i = 0; i < TEST_NETS; i++)
-		n += test_net[i] && test_net[i]->is_dying &&
-		     mutex_is_locked(&test_net[i]->rtnl_mutex);
-	test_dying_together = max(test_dying_together, n);
-	test_died_away += !mutex_is_locked(&dev_net(dev)->rtnl_mutex);
+		n += test_net[i] && rtnl_net_is_mine(test_net[i]);
+	test_most_held = max(test_most_held, n);
+	test_died_away += !rtnl_net_is_mine(dev_net(dev));
 }
 
 static void test_destructor(struct net_device *dev)
@@ -139,7 +141,7 @@ static struct rtnl_link_ops test_link_ops = {
 	.dellink	= test_dellink,
 };
 
-/* A lower device takes the uppers along, wherever they are */
+/* A lower device takes its upper devices down */
 static int test_netdev_event(struct notifier_block *nb, unsigned long event,
 			     void *ptr)
 {
@@ -154,9 +156,8 @@ static int test_netdev_event(struct notifier_block *nb, unsigned long event,
 		if (priv->lower != dev || priv->queued)
 			continue;
 		priv->queued = true;
-		unregister_netdevice_queue_net(dev_net(dev),
-					       netdev_from_priv(priv),
-					       &list_kill);
+		unregister_netdevice_queue_upper(dev, netdev_from_priv(priv),
+						 &list_kill);
 	}
 	unregister_netdevice_many(&list_kill);
 
@@ -278,7 +279,7 @@ static int test_init(struct kunit *test)
 	int i, j;
 
 	test_nets_live = atomic_read(&test_nets_nr);
-	test_dying_together = 0;
+	test_most_held = 0;
 	test_died_away = 0;
 	memset(&test_exit, 0, sizeof(test_exit));
 
@@ -302,7 +303,7 @@ static void test_kill_net(int i)
 	test_net[i] = NULL;
 }
 
-/* Every test ends with the death of its netns, and finds nothing left */
+/* Every test ends when its netns are freed, and finds no device left */
 static void test_cleanup(struct kunit *test)
 {
 	int i;
@@ -310,9 +311,9 @@ static void test_cleanup(struct kunit *test)
 	for (i = 0; i < TEST_NETS; i++)
 		test_kill_net(i);
 
-	wait_event(test_wq, atomic_read(&test_nets_nr) == test_nets_live);
-	wait_event(test_wq, !atomic_read(&test_devs_nr));
-
+	KUNIT_EXPECT_TRUE(test, test_wait(atomic_read(&test_nets_nr) ==
+					  test_nets_live));
+	KUNIT_EXPECT_TRUE(test, test_wait(!atomic_read(&test_devs_nr)));
 	KUNIT_EXPECT_TRUE(test, list_empty(&test_devs));
 }
 
@@ -398,10 +399,64 @@ static bool test_found(struct net *net, const char *name)
 	return found;
 }
 
-/* Has the caller's rtnl_unlock() left nothing to be waited for? */
+/* Devices that the caller's rtnl_unlock() has not freed */
 static int test_not_freed(void)
 {
 	return atomic_read(&test_devs_nr);
+}
+
+struct test_holder {
+	struct net		*net;
+	struct completion	held;
+	struct completion	release;
+	struct completion	done;
+};
+
+static int test_holder_fn(void *data)
+{
+	struct test_holder *holder = data;
+
+	mutex_lock(&holder->net->rtnl_mutex);
+	complete(&holder->held);
+	wait_for_completion(&holder->release);
+	mutex_unlock(&holder->net->rtnl_mutex);
+	complete(&holder->done);
+
+	return 0;
+}
+
+/* A mutex that another thread holds is not this thread's. RTNL keeps others from
+ * calling rtnl_net_lock(), so the other thread acquires the bare mutex.
+ */
+static void test_owner(struct kunit *test)
+{
+	struct test_holder holder = { .net = test_net[0] };
+	bool others, before, mine, after;
+	struct task_struct *task;
+
+	init_completion(&holder.held);
+	init_completion(&holder.release);
+	init_completion(&holder.done);
+	task = kthread_run(test_holder_fn, &holder, "rtnl_net_hold");
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
+	wait_for_completion(&holder.held);
+
+	rtnl_lock();
+	others = rtnl_net_is_locked(test_net[0]);
+	__rtnl_net_lock(test_net[1]);
+	before = rtnl_net_is_locked(test_net[0]);
+	mine = rtnl_net_is_locked(test_net[1]);
+	__rtnl_net_unlock(test_net[1]);
+	after = rtnl_net_is_locked(test_net[1]);
+	rtnl_unlock();
+
+	complete(&holder.release);
+	wait_for_completion(&holder.done);
+
+	KUNIT_EXPECT_FALSE(test, others);
+	KUNIT_EXPECT_FALSE(test, before);
+	KUNIT_EXPECT_TRUE(test, mine);
+	KUNIT_EXPECT_FALSE(test, after);
 }
 
 static void test_home(struct kunit *test)
@@ -469,12 +524,12 @@ static void test_foreign(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, pending);
 	KUNIT_EXPECT_TRUE(test, found);
 	KUNIT_EXPECT_TRUE(test, registered);
-	/* The requester drained, and freed */
+	/* rtnl_net_unlock() drained, and freed */
 	KUNIT_EXPECT_FALSE(test, test_found(b, "b0"));
 	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
 }
 
-/* Whoever has the home's mutex may take a pending device along */
+/* A thread that holds the mutex may unregister a pending device itself */
 static void test_foreign_then_home(struct kunit *test)
 {
 	struct net *a = test_net[0], *b = test_net[1];
@@ -573,9 +628,9 @@ static void test_claim_once(struct kunit *test)
 	first = test_claim(a, dev_b, &list_kill);
 	second = test_claim(a, dev_b, &list_kill);
 	once = list_is_singular(&b->dev_unreg_head) && list_empty(&list_kill);
-	/* As the winner of b0: it has b0's reference on a0 */
+	/* The thread that claimed b0 has b0's reference on a0 */
 	netdev_put(dev_a, &((struct test_priv *)netdev_priv(dev_b))->peer_tracker);
-	/* And a0's own deleter leaves b0 alone */
+	/* Deleting a0 leaves b0 alone */
 	test_dellink(dev_a, &list_kill);
 	unregister_netdevice_many(&list_kill);
 	rtnl_net_unlock(a);
@@ -586,7 +641,415 @@ static void test_claim_once(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
 }
 
-/* Dropping a mutex, or RTNL, drains nothing that others queued */
+/* A stack with a device in each netns. Deleting the lowest device deletes all,
+ * and each handler kicks the next netns.
+ */
+struct test_chain {
+	const char	*name;
+	int		len;
+	bool		put_late;	/* put by the destructor, as macvlan does */
+	bool		backwards;	/* against the order of the mutexes */
+};
+
+static const struct test_chain test_chains[] = {
+	{ "2 netns", 2 },
+	{ "2 netns, against the lock order", 2, .backwards = true },
+	{ "2 netns, reference put by the destructor", 2, .put_late = true },
+	{ "3 netns", 3 },
+	{ "3 netns, against the lock order", 3, .backwards = true },
+	{ "3 netns, reference put by the destructor", 3, .put_late = true },
+	{ "10 netns", 10 },
+	{ "10 netns, against the lock order", 10, .backwards = true },
+	{ "10 netns, reference put by the destructor", 10, .put_late = true },
+};
+
+KUNIT_ARRAY_PARAM_DESC(test_chain, test_chains, name);
+
+static struct net *test_chain_net(const struct test_chain *chain, int i)
+{
+	return test_net[chain->backwards ? chain->len - 1 - i : i];
+}
+
+static void test_chain_create(struct kunit *test,
+			      const struct test_chain *chain)
+{
+	struct net_device *dev = NULL;
+	int i;
+
+	for (i = 0; i < chain->len; i++) {
+		struct test_priv *priv;
+
+		dev = test_create(test, test_chain_net(chain, i), "c0", dev);
+		priv = netdev_priv(dev);
+		priv->lower_put_late = chain->put_late;
+	}
+}
+
+static void test_chain(struct kunit *test)
+{
+	const struct test_chain *chain = test->param_value;
+	int i;
+
+	test_chain_create(test, chain);
+	test_delete(test_chain_net(chain, 0), "c0");
+
+	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
+	for (i = 0; i < chain->len; i++)
+		KUNIT_EXPECT_FALSE(test, test_found(test_net[i], "c0"));
+}
+
+/* One batch for all netns, however many lose a device */
+static void test_batch(struct kunit *test)
+{
+	struct net_device *lower;
+	int i;
+
+	lower = test_create(test, test_net[0], "c0", NULL);
+	for (i = 1; i < TEST_NETS; i++)
+		test_create(test, test_net[i], "c0", lower);
+	test_delete(test_net[0], "c0");
+
+	KUNIT_EXPECT_EQ(test, test_most_held, TEST_NETS - 1);
+	KUNIT_EXPECT_EQ(test, test_died_away, 0);
+	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
+}
+
+/* A handler makes a device pending; rtnl_unlock() unregisters it */
+static void test_nested(struct kunit *test)
+{
+	struct net *a = test_net[0], *b = test_net[1];
+	struct net_device *lower;
+	bool lower_gone, upper_found, pending;
+	LIST_HEAD(list_kill);
+
+	lower = test_create(test, a, "c0", NULL);
+	test_create(test, b, "c0", lower);
+
+	rtnl_net_lock(a);
+	test_dellink(lower, &list_kill);
+	unregister_netdevice_many(&list_kill);
+	lower_gone = !__dev_get_by_name(a, "c0");
+	upper_found = __dev_get_by_name(b, "c0");
+	pending = !list_empty(&b->dev_unreg_head);
+	rtnl_net_unlock(a);
+
+	KUNIT_EXPECT_TRUE(test, lower_gone);
+	KUNIT_EXPECT_TRUE(test, upper_found);
+	KUNIT_EXPECT_TRUE(test, pending);
+	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
+}
+
+/* A caller with RTNL alone, as a driver's remove function */
+static void test_plain_rtnl(struct kunit *test)
+{
+	struct net *a = test_net[0], *b = test_net[1];
+	struct net_device *dev_a, *dev_b;
+	LIST_HEAD(list_kill);
+
+	dev_a = test_create(test, a, "a0", NULL);
+	dev_b = test_create(test, b, "b0", NULL);
+
+	rtnl_lock();
+	unregister_netdevice_queue(dev_a, &list_kill);
+	unregister_netdevice_queue(dev_b, &list_kill);
+	unregister_netdevice_queue_many_net(NULL, &list_kill);
+	rtnl_unlock();
+
+	KUNIT_EXPECT_TRUE(test, list_empty(&list_kill));
+	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
+}
+
+/* A caller that frees what the devices use after they are unregistered */
+static void test_plain_home(struct kunit *test)
+{
+	struct net *a = test_net[0], *b = test_net[1], *c = test_net[2];
+	struct net_device *dev_a, *dev_b, *dev_c;
+	LIST_HEAD(list_kill);
+	bool found, away;
+
+	dev_a = test_create(test, a, "a0", NULL);
+	dev_b = test_create(test, b, "b0", NULL);
+	dev_c = test_create(test, c, "c0", NULL);
+	test_create(test, c, "d0", dev_b);
+
+	rtnl_lock();
+	unregister_netdevice_queue(dev_a, &list_kill);
+	unregister_netdevice_queue(dev_b, &list_kill);
+	unregister_netdevice_many_home(&list_kill);
+	unregister_netdevice_home(dev_c);
+	found = __dev_get_by_name(a, "a0") || __dev_get_by_name(b, "b0") ||
+		__dev_get_by_name(c, "c0") || __dev_get_by_name(c, "d0");
+	away = test_died_away;
+	rtnl_unlock();
+
+	KUNIT_EXPECT_FALSE(test, found);
+	KUNIT_EXPECT_FALSE(test, away);
+	KUNIT_EXPECT_TRUE(test, list_empty(&list_kill));
+	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
+}
+
+/* A caller that knows its device, and not the netns of it */
+static void test_lock_dev(struct kunit *test)
+{
+	struct net *b = test_net[1];
+	struct net_device *dev;
+	bool locked, away;
+
+	dev = test_create(test, b, "b0", NULL);
+
+	rtnl_net_lock_dev(dev);
+	locked = rtnl_net_is_locked(b);
+	unregister_netdevice(dev);
+	away = test_died_away;
+	rtnl_net_unlock_dev(dev);
+
+	KUNIT_EXPECT_TRUE(test, locked);
+	KUNIT_EXPECT_FALSE(test, away);
+	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
+}
+
+/* A thread that deletes a device, to be watched while it waits */
+struct test_deleter {
+	struct net		*net;
+	const char		*name;
+	struct completion	go;
+	struct completion	done;
+};
+
+static int test_deleter_fn(void *data)
+{
+	struct test_deleter *del = data;
+
+	wait_for_completion(&del->go);
+	test_delete(del->net, del->name);
+	complete(&del->done);
+
+	return 0;
+}
+
+static void test_deleter_start(struct kunit *test, struct test_deleter *del,
+			       struct net *net, const char *name)
+{
+	struct task_struct *task;
+
+	del->net = net;
+	del->name = name;
+	init_completion(&del->go);
+	init_completion(&del->done);
+
+	task = kthread_run(test_deleter_fn, del, "rtnl_net_del");
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
+}
+
+/* The caller holds a reference on @dev, so the thread that deletes it waits */
+static bool test_wait_reaping(struct net_device *dev)
+{
+	unsigned long end = jiffies + TEST_TIMEOUT;
+
+	while (READ_ONCE(dev->reg_state) != NETREG_UNREGISTERED) {
+		if (time_after(jiffies, end))
+			return false;
+		schedule_timeout_uninterruptible(1);
+	}
+
+	return true;
+}
+
+static bool test_wait_for(struct completion *done)
+{
+	return wait_for_completion_timeout(done, TEST_TIMEOUT);
+}
+
+/* When a thread waits for the references of a lower device, the upper device,
+ * which may hold one, has been drained.
+ */
+static void test_drain_before_reap(struct kunit *test)
+{
+	struct net *a = test_net[0], *b = test_net[1];
+	struct test_deleter del;
+	struct net_device *lower;
+	bool reaping, drained;
+
+	lower = test_create(test, a, "c0", NULL);
+	test_create(test, b, "c0", lower);
+	dev_hold(lower);
+
+	test_deleter_start(test, &del, a, "c0");
+	complete(&del.go);
+
+	reaping = test_wait_reaping(lower);
+	drained = list_empty(&b->dev_unreg_head);
+
+	dev_put(lower);
+	KUNIT_EXPECT_TRUE(test, test_wait_for(&del.done));
+	KUNIT_EXPECT_TRUE(test, reaping);
+	KUNIT_EXPECT_TRUE(test, drained);
+}
+
+/* Both devices of a pair are deleted at once, and each of them first */
+static void test_both_ends(struct kunit *test)
+{
+	struct net *a = test_net[0], *b = test_net[1];
+	struct test_deleter del[2];
+	int i;
+
+	for (i = 0; i < 20; i++) {
+		test_pair(test_create(test, a, "p0", NULL),
+			  test_create(test, b, "p0", NULL));
+
+		rtnl_lock();
+		test_deleter_start(test, &del[0], a, "p0");
+		test_deleter_start(test, &del[1], b, "p0");
+		complete(&del[i & 1].go);
+		complete(&del[!(i & 1)].go);
+		rtnl_unlock();
+
+		KUNIT_ASSERT_TRUE(test, test_wait_for(&del[0].done));
+		KUNIT_ASSERT_TRUE(test, test_wait_for(&del[1].done));
+		KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
+	}
+}
+
+/* Upper devices are created after their lower device was announced dead, in its
+ * netns and in another one. The thread that waits for the lower device announces
+ * it again, and waits for the upper devices, too.
+ */
+static void test_rebroadcast(struct kunit *test)
+{
+	struct net *a = test_net[0], *b = test_net[1];
+	struct net_device *lower;
+	struct test_deleter del;
+	bool reaping;
+
+	lower = test_create(test, a, "c0", NULL);
+	dev_hold(lower);
+
+	test_deleter_start(test, &del, a, "c0");
+	complete(&del.go);
+	reaping = test_wait_reaping(lower);
+
+	test_create(test, a, "c1", lower);
+	test_create(test, b, "c0", lower);
+	dev_put(lower);
+	KUNIT_EXPECT_TRUE(test, test_wait_for(&del.done));
+	KUNIT_EXPECT_TRUE(test, reaping);
+
+	KUNIT_EXPECT_FALSE(test, test_found(a, "c1"));
+	KUNIT_EXPECT_FALSE(test, test_found(b, "c0"));
+	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
+}
+
+/* A netns is not freed while another thread waits for one of its devices */
+static void test_exit_waits_for_reaper(struct kunit *test)
+{
+	unsigned long end = jiffies + TEST_TIMEOUT;
+	struct test_deleter del;
+	struct net_device *dev;
+	bool reaping, waits;
+
+	dev = test_create(test, test_net[1], "b0", NULL);
+	dev_hold(dev);
+	test_exit.net = test_net[1];
+
+	test_deleter_start(test, &del, test_net[1], "b0");
+	complete(&del.go);
+	reaping = test_wait_reaping(dev);
+
+	test_kill_net(1);
+	while (!READ_ONCE(test_exit.subsys_exit) &&
+	       !wq_has_sleeper(&netdev_unregistering_wq) &&
+	       time_before(jiffies, end))
+		schedule_timeout_uninterruptible(1);
+	waits = !READ_ONCE(test_exit.subsys_exit);
+
+	dev_put(dev);
+	KUNIT_EXPECT_TRUE(test, test_wait_for(&del.done));
+	KUNIT_EXPECT_TRUE(test, test_wait(READ_ONCE(test_exit.subsys_exit)));
+
+	KUNIT_EXPECT_TRUE(test, reaping);
+	KUNIT_EXPECT_TRUE(test, waits);
+	KUNIT_EXPECT_EQ(test, test_exit.reap_count, 0);
+}
+
+/* ->exit() of a pernet device, which runs before that of the core, finds no
+ * device of another netns that uses the netns.
+ */
+static void test_exit_after_tunnels(struct kunit *test)
+{
+	struct test_priv *priv;
+	int i;
+
+	for (i = 1; i < TEST_NETS; i++) {
+		priv = netdev_priv(test_create(test, test_net[i], "t0", NULL));
+		priv->sock_net = test_net[0];
+	}
+
+	test_exit.net = test_net[0];
+	test_kill_net(0);
+	KUNIT_EXPECT_TRUE(test, test_wait(READ_ONCE(test_exit.subsys_exit)));
+
+	KUNIT_EXPECT_FALSE(test, test_exit.foreign_left);
+	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
+}
+
+/* cleanup_net() waits for pernet_ops_rwsem with one netns, while the others queue
+ * up for its next batch. Each device has its peer in the next netns, and an upper
+ * device in the one after that. All are unregistered in one batch.
+ */
+static void test_exit_batch(struct kunit *test)
+{
+	struct net_device *dev[TEST_NETS];
+	unsigned long end = jiffies + TEST_TIMEOUT;
+	struct task_struct *task;
+	int i;
+
+	for (i = 1; i < TEST_NETS; i++)
+		dev[i] = test_create(test, test_net[i], "p0", NULL);
+	for (i = 1; i + 1 < TEST_NETS; i += 2)
+		test_pair(dev[i], dev[i + 1]);
+	for (i = 1; i + 2 < TEST_NETS; i++)
+		test_create(test, test_net[i + 2], "u0", dev[i]);
+
+	down_write(&pernet_ops_rwsem);
+	test_kill_net(0);
+	do {
+		schedule_timeout_uninterruptible(1);
+		task = READ_ONCE(cleanup_net_task);
+	} while ((!task || !(READ_ONCE(task->__state) & TASK_UNINTERRUPTIBLE)) &&
+		 time_before(jiffies, end));
+	/* test_uninit() looks at test_net[], so they stay there */
+	for (i = 1; i < TEST_NETS; i++)
+		test_put_net(i);
+	up_write(&pernet_ops_rwsem);
+
+	KUNIT_EXPECT_TRUE(test, test_wait(atomic_read(&test_nets_nr) ==
+					  test_nets_live));
+	memset(test_net, 0, sizeof(test_net));
+
+	KUNIT_EXPECT_EQ(test, test_most_held, TEST_NETS - 1);
+	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
+}
+
+/* The text of a module is freed after all of its devices */
+static void test_link_unregister(struct kunit *test)
+{
+	struct net *a = test_net[0], *b = test_net[1];
+	struct net_device *dev_b;
+	int left;
+
+	dev_b = test_create(test, b, "p0", NULL);
+	test_pair(test_create(test, a, "p0", NULL), dev_b);
+	test_create(test, test_net[2], "u0", dev_b);
+
+	rtnl_link_unregister(&test_link_ops);
+	left = test_not_freed();
+
+	KUNIT_EXPECT_EQ(test, left, 0);
+	KUNIT_EXPECT_EQ(test, test_died_away, 0);
+	KUNIT_EXPECT_EQ(test, rtnl_link_register(&test_link_ops), 0);
+}
+
+/* A thread that releases the mutex, or RTNL, drains only what it kicked */
 static void test_bystander(struct kunit *test)
 {
 	struct net *a = test_net[0], *b = test_net[1];
@@ -604,10 +1067,10 @@ static void test_bystander(struct kunit *test)
 	__rtnl_net_lock(b);
 	__rtnl_net_unlock(b);
 	after_mutex = !list_empty(&b->dev_unreg_head);
-	/* It kicked, but goes without draining: left to the work */
+	/* Leaves b to its work */
 	__rtnl_unlock();
 
-	/* From here on it is a bystander */
+	/* From here on this thread kicks nothing */
 	rtnl_net_lock(b);
 	rtnl_net_unlock(b);
 	after_rtnl = !list_empty(&b->dev_unreg_head);
@@ -622,7 +1085,7 @@ static void test_bystander(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
 }
 
-/* __rtnl_unlock() loses nothing */
+/* The work drains what __rtnl_unlock() leaves */
 static void test_left_to_work(struct kunit *test)
 {
 	struct net *a = test_net[0], *b = test_net[1];
@@ -643,8 +1106,8 @@ static void test_left_to_work(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
 }
 
-/* Dismantle of one netns takes over what was left to any other's work, before an
- * ->exit() runs, as it may point into the dying one.
+/* Dismantle drains what was left to the work of another netns before any ->exit()
+ * runs: the pending device may use the dying netns.
  */
 static void test_adopt(struct kunit *test)
 {
@@ -668,7 +1131,7 @@ static void test_adopt(struct kunit *test)
 
 	test_exit.net = test_net[2];
 	test_kill_net(2);
-	wait_event(test_wq, READ_ONCE(test_exit.subsys_exit));
+	KUNIT_EXPECT_TRUE(test, test_wait(READ_ONCE(test_exit.subsys_exit)));
 	found = test_found(b, "b0");
 
 	enable_work(&b->rtnl_work);
@@ -724,421 +1187,8 @@ static void test_move_down(struct kunit *test)
 	test_move(test, test_net[2], test_net[1]);
 }
 
-/* One netns after the other, each device on top of the previous one, so that
- * the death of the first kills all, and each notifier kicks the next netns.
- */
-struct test_chain {
-	const char	*name;
-	int		len;
-	bool		put_late;	/* lower's reference, like macvlan */
-	bool		backwards;	/* against the order of the mutexes */
-};
-
-static const struct test_chain test_chains[] = {
-	{ "2 netns", 2 },
-	{ "2 netns, against the lock order", 2, .backwards = true },
-	{ "2 netns, reference put by the destructor", 2, .put_late = true },
-	{ "3 netns", 3 },
-	{ "3 netns, against the lock order", 3, .backwards = true },
-	{ "3 netns, reference put by the destructor", 3, .put_late = true },
-	{ "10 netns", 10 },
-	{ "10 netns, against the lock order", 10, .backwards = true },
-	{ "10 netns, reference put by the destructor", 10, .put_late = true },
-};
-
-KUNIT_ARRAY_PARAM_DESC(test_chain, test_chains, name);
-
-static struct net *test_chain_net(const struct test_chain *chain, int i)
-{
-	return test_net[chain->backwards ? chain->len - 1 - i : i];
-}
-
-static void test_chain_create(struct kunit *test,
-			      const struct test_chain *chain)
-{
-	struct net_device *dev = NULL;
-	int i;
-
-	for (i = 0; i < chain->len; i++) {
-		struct test_priv *priv;
-
-		dev = test_create(test, test_chain_net(chain, i), "c0", dev);
-		priv = netdev_priv(dev);
-		priv->lower_put_late = chain->put_late;
-	}
-}
-
-static void test_chain(struct kunit *test)
-{
-	const struct test_chain *chain = test->param_value;
-	int i;
-
-	test_chain_create(test, chain);
-	test_delete(test_chain_net(chain, 0), "c0");
-
-	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
-	for (i = 0; i < chain->len; i++)
-		KUNIT_EXPECT_FALSE(test, test_found(test_net[i], "c0"));
-}
-
-/* A notifier only queues: what it kicks dies when the outermost RTNL goes */
-static void test_nested(struct kunit *test)
-{
-	struct net *a = test_net[0], *b = test_net[1];
-	struct net_device *lower;
-	bool lower_gone, upper_found, pending;
-	LIST_HEAD(list_kill);
-
-	lower = test_create(test, a, "c0", NULL);
-	test_create(test, b, "c0", lower);
-
-	rtnl_net_lock(a);
-	test_dellink(lower, &list_kill);
-	unregister_netdevice_many(&list_kill);
-	lower_gone = !__dev_get_by_name(a, "c0");
-	upper_found = __dev_get_by_name(b, "c0");
-	pending = !list_empty(&b->dev_unreg_head);
-	rtnl_net_unlock(a);
-
-	KUNIT_EXPECT_TRUE(test, lower_gone);
-	KUNIT_EXPECT_TRUE(test, upper_found);
-	KUNIT_EXPECT_TRUE(test, pending);
-	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
-}
-
-/* A caller with plain RTNL, like a driver's remove(), is served as well */
-static void test_plain_rtnl(struct kunit *test)
-{
-	struct net *a = test_net[0], *b = test_net[1];
-	struct net_device *dev_a, *dev_b;
-	LIST_HEAD(list_kill);
-
-	dev_a = test_create(test, a, "a0", NULL);
-	dev_b = test_create(test, b, "b0", NULL);
-
-	rtnl_lock();
-	unregister_netdevice_queue(dev_a, &list_kill);
-	unregister_netdevice_queue(dev_b, &list_kill);
-	unregister_netdevice_queue_many_net(NULL, &list_kill);
-	rtnl_unlock();
-
-	KUNIT_EXPECT_TRUE(test, list_empty(&list_kill));
-	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
-}
-
-/* One that goes on to take away what the devices use: they are gone before
- * RTNL is released, and what they take along, too.
- */
-static void test_plain_home(struct kunit *test)
-{
-	struct net *a = test_net[0], *b = test_net[1], *c = test_net[2];
-	struct net_device *dev_a, *dev_b, *dev_c;
-	LIST_HEAD(list_kill);
-	bool found, away;
-
-	dev_a = test_create(test, a, "a0", NULL);
-	dev_b = test_create(test, b, "b0", NULL);
-	dev_c = test_create(test, c, "c0", NULL);
-	test_create(test, c, "d0", dev_b);
-
-	rtnl_lock();
-	unregister_netdevice_queue(dev_a, &list_kill);
-	unregister_netdevice_queue(dev_b, &list_kill);
-	unregister_netdevice_many_home(&list_kill);
-	unregister_netdevice_home(dev_c);
-	found = __dev_get_by_name(a, "a0") || __dev_get_by_name(b, "b0") ||
-		__dev_get_by_name(c, "c0") || __dev_get_by_name(c, "d0");
-	away = test_died_away;
-	rtnl_unlock();
-
-	KUNIT_EXPECT_FALSE(test, found);
-	KUNIT_EXPECT_FALSE(test, away);
-	KUNIT_EXPECT_TRUE(test, list_empty(&list_kill));
-	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
-}
-
-/* One that knows its device, but not where that is */
-static void test_lock_dev(struct kunit *test)
-{
-	struct net *b = test_net[1];
-	struct net_device *dev;
-	bool locked, away;
-
-	dev = test_create(test, b, "b0", NULL);
-
-	rtnl_net_lock_dev(dev);
-	locked = mutex_is_locked(&b->rtnl_mutex);
-	unregister_netdevice(dev);
-	away = test_died_away;
-	rtnl_net_unlock_dev(dev);
-
-	KUNIT_EXPECT_TRUE(test, locked);
-	KUNIT_EXPECT_FALSE(test, away);
-	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
-}
-
-/* A thread that deletes a device, and is to be watched while it waits */
-struct test_deleter {
-	struct kunit		*test;
-	struct net		*net;
-	const char		*name;
-	struct completion	go;
-	struct completion	done;
-};
-
-static int test_deleter_fn(void *data)
-{
-	struct test_deleter *del = data;
-
-	/* For the static stubs */
-	current->kunit_test = del->test;
-
-	wait_for_completion(&del->go);
-	test_delete(del->net, del->name);
-	current->kunit_test = NULL;
-	complete(&del->done);
-
-	return 0;
-}
-
-static void test_deleter_start(struct kunit *test, struct test_deleter *del,
-			       struct net *net, const char *name)
-{
-	struct task_struct *task;
-
-	del->test = test;
-	del->net = net;
-	del->name = name;
-	init_completion(&del->go);
-	init_completion(&del->done);
-
-	task = kthread_run(test_deleter_fn, del, "rtnl_net_del");
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
-}
-
-static void test_wait_reaping(struct net_device *dev)
-{
-	while (READ_ONCE(dev->reg_state) != NETREG_UNREGISTERED)
-		schedule_timeout_uninterruptible(1);
-}
-
-/* The invariant that a chain's end depends on: when a thread has got to waiting
- * for the lower device's references, the upper has been drained.
- */
-static bool test_drained_when_reaping(struct kunit *test)
-{
-	struct net *a = test_net[0], *b = test_net[1];
-	struct test_deleter del;
-	struct net_device *lower;
-	bool drained;
-
-	lower = test_create(test, a, "c0", NULL);
-	test_create(test, b, "c0", lower);
-	/* What is not drained by the deleter stays until we have looked */
-	disable_work_sync(&b->rtnl_work);
-	dev_hold(lower);
-
-	test_deleter_start(test, &del, a, "c0");
-	complete(&del.go);
-
-	test_wait_reaping(lower);
-	drained = list_empty(&b->dev_unreg_head);
-
-	enable_work(&b->rtnl_work);
-	rtnl_net_queue_work(b);
-	rtnl_net_flush_work(b);
-	dev_put(lower);
-	wait_for_completion(&del.done);
-
-	return drained;
-}
-
-static void test_drain_before_reap(struct kunit *test)
-{
-	KUNIT_EXPECT_TRUE(test, test_drained_when_reaping(test));
-}
-
-static void test_no_drain(void)
-{
-}
-
-/* The same with a kernel that reaps without having drained: it must be seen */
-static void test_broken_is_seen(struct kunit *test)
-{
-	kunit_activate_static_stub(test, rtnl_net_drain, test_no_drain);
-	KUNIT_EXPECT_FALSE(test, test_drained_when_reaping(test));
-	kunit_deactivate_static_stub(test, rtnl_net_drain);
-}
-
-/* Both ends of a pair at once, from both sides, and each of them first */
-static void test_both_ends(struct kunit *test)
-{
-	struct net *a = test_net[0], *b = test_net[1];
-	struct test_deleter del[2];
-	int i;
-
-	for (i = 0; i < 20; i++) {
-		test_pair(test_create(test, a, "p0", NULL),
-			  test_create(test, b, "p0", NULL));
-
-		rtnl_lock();
-		test_deleter_start(test, &del[0], a, "p0");
-		test_deleter_start(test, &del[1], b, "p0");
-		complete(&del[i & 1].go);
-		complete(&del[!(i & 1)].go);
-		rtnl_unlock();
-
-		wait_for_completion(&del[0].done);
-		wait_for_completion(&del[1].done);
-
-		KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
-	}
-}
-
-/* Uppers that were put on the lower after the lower's death was announced, one
- * at home and one not: the rebroadcast finds them, and the thread that waits
- * takes them over. If it left the first one to whoever comes next, it would warn.
- */
-static void test_rebroadcast(struct kunit *test)
-{
-	struct net *a = test_net[0], *b = test_net[1];
-	struct net_device *lower;
-	struct test_deleter del;
-
-	lower = test_create(test, a, "c0", NULL);
-	dev_hold(lower);
-
-	test_deleter_start(test, &del, a, "c0");
-	complete(&del.go);
-	test_wait_reaping(lower);
-
-	test_create(test, a, "c1", lower);
-	test_create(test, b, "c0", lower);
-	dev_put(lower);
-	wait_for_completion(&del.done);
-
-	KUNIT_EXPECT_FALSE(test, test_found(a, "c1"));
-	KUNIT_EXPECT_FALSE(test, test_found(b, "c0"));
-	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
-}
-
-/* A netns must not go while somebody else waits for one of its devices */
-static void test_exit_waits_for_reaper(struct kunit *test)
-{
-	struct test_deleter del;
-	struct net_device *dev;
-	bool waits;
-
-	dev = test_create(test, test_net[1], "b0", NULL);
-	dev_hold(dev);
-	test_exit.net = test_net[1];
-
-	test_deleter_start(test, &del, test_net[1], "b0");
-	complete(&del.go);
-	test_wait_reaping(dev);
-
-	test_kill_net(1);
-	while (!READ_ONCE(test_exit.subsys_exit) &&
-	       !wq_has_sleeper(&netdev_unregistering_wq))
-		schedule_timeout_uninterruptible(1);
-	waits = !READ_ONCE(test_exit.subsys_exit);
-
-	dev_put(dev);
-	wait_for_completion(&del.done);
-	wait_event(test_wq, READ_ONCE(test_exit.subsys_exit));
-
-	KUNIT_EXPECT_TRUE(test, waits);
-	KUNIT_EXPECT_EQ(test, test_exit.reap_count, 0);
-}
-
-/* Nor while a device elsewhere points into it: ->exit() of a pernet device runs
- * before that of the core.
- */
-static void test_exit_after_tunnels(struct kunit *test)
-{
-	struct test_priv *priv;
-	int i;
-
-	for (i = 1; i < TEST_NETS; i++) {
-		priv = netdev_priv(test_create(test, test_net[i], "t0", NULL));
-		priv->sock_net = test_net[0];
-	}
-
-	test_exit.net = test_net[0];
-	test_kill_net(0);
-	wait_event(test_wq, READ_ONCE(test_exit.subsys_exit));
-
-	KUNIT_EXPECT_FALSE(test, test_exit.foreign_left);
-	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
-}
-
-/* Several netns in one cleanup_net(): it is held up at pernet_ops_rwsem with a
- * batch of its own, while the others gather for the next one. Every device has
- * its peer in the next netns, and an upper in the one after that.
- */
-static void test_exit_batch(struct kunit *test)
-{
-	struct net_device *dev[TEST_NETS];
-	struct task_struct *task;
-	int i;
-
-	for (i = 1; i < TEST_NETS; i++)
-		dev[i] = test_create(test, test_net[i], "p0", NULL);
-	for (i = 1; i + 1 < TEST_NETS; i += 2)
-		test_pair(dev[i], dev[i + 1]);
-	for (i = 1; i + 2 < TEST_NETS; i++)
-		test_create(test, test_net[i + 2], "u0", dev[i]);
-
-	down_write(&pernet_ops_rwsem);
-	test_kill_net(0);
-	do {
-		schedule_timeout_uninterruptible(1);
-		task = READ_ONCE(cleanup_net_task);
-	} while (!task || !(READ_ONCE(task->__state) & TASK_UNINTERRUPTIBLE));
-	/* test_uninit() looks at test_net[], so they stay there */
-	for (i = 1; i < TEST_NETS; i++)
-		test_put_net(i);
-	up_write(&pernet_ops_rwsem);
-
-	wait_event(test_wq, atomic_read(&test_nets_nr) == test_nets_live);
-	memset(test_net, 0, sizeof(test_net));
-
-	KUNIT_EXPECT_EQ(test, test_dying_together, TEST_NETS - 1);
-	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
-}
-
-/* Nothing of a module is pending when its text goes */
-static void test_link_unregister(struct kunit *test)
-{
-	struct net *a = test_net[0], *b = test_net[1];
-	struct net_device *dev_b;
-	LIST_HEAD(list_kill);
-	int left;
-
-	dev_b = test_create(test, b, "p0", NULL);
-	test_pair(test_create(test, a, "p0", NULL), dev_b);
-	test_create(test, test_net[2], "u0", dev_b);
-	disable_work_sync(&b->rtnl_work);
-
-	rtnl_lock();
-	__rtnl_net_lock(a);
-	test_dellink(__dev_get_by_name(a, "p0"), &list_kill);
-	unregister_netdevice_queue_many_net(NULL, &list_kill);
-	__rtnl_net_unlock(a);
-	__rtnl_unlock();
-
-	rtnl_link_unregister(&test_link_ops);
-	left = test_not_freed();
-
-	enable_work(&b->rtnl_work);
-	rtnl_net_queue_work(b);
-	rtnl_net_flush_work(b);
-
-	KUNIT_EXPECT_EQ(test, left, 0);
-	KUNIT_EXPECT_EQ(test, rtnl_link_register(&test_link_ops), 0);
-}
-
 static struct kunit_case test_cases[] = {
+	KUNIT_CASE(test_owner),
 	KUNIT_CASE(test_home),
 	KUNIT_CASE(test_home_now),
 	KUNIT_CASE(test_foreign),
@@ -1146,24 +1196,24 @@ static struct kunit_case test_cases[] = {
 	KUNIT_CASE(test_many),
 	KUNIT_CASE(test_double),
 	KUNIT_CASE(test_claim_once),
-	KUNIT_CASE(test_bystander),
-	KUNIT_CASE(test_left_to_work),
-	KUNIT_CASE(test_adopt),
-	KUNIT_CASE(test_move_up),
-	KUNIT_CASE(test_move_down),
 	KUNIT_CASE_PARAM(test_chain, test_chain_gen_params),
+	KUNIT_CASE(test_batch),
 	KUNIT_CASE(test_nested),
 	KUNIT_CASE(test_plain_rtnl),
 	KUNIT_CASE(test_plain_home),
 	KUNIT_CASE(test_lock_dev),
 	KUNIT_CASE(test_drain_before_reap),
-	KUNIT_CASE(test_broken_is_seen),
 	KUNIT_CASE(test_both_ends),
 	KUNIT_CASE(test_rebroadcast),
 	KUNIT_CASE(test_exit_waits_for_reaper),
 	KUNIT_CASE(test_exit_after_tunnels),
 	KUNIT_CASE(test_exit_batch),
 	KUNIT_CASE(test_link_unregister),
+	KUNIT_CASE(test_bystander),
+	KUNIT_CASE(test_left_to_work),
+	KUNIT_CASE(test_adopt),
+	KUNIT_CASE(test_move_up),
+	KUNIT_CASE(test_move_down),
 	{}
 };
 

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* KUnit tests of what the uppers of a lower device share: the port and its
- * users, and that an upper dies once. Included by ipvlan_main.c.
+/* KUnit tests of a lower device's port, included by ipvlan_main.c. All devices
+ * are in init_net: the kselftest ipvlan_netns.py has other namespaces.
  *
- * Without namespaces: those are for the kselftest ipvlan_netns.py. A test holds
- * RTNL from begin() to end(), so there is no assertion in between, which would
- * leave without releasing it.
+ * A test holds RTNL from test_begin() to test_end(). It makes no assertion in
+ * between, as a failed one would not release RTNL.
  */
 
 #include <kunit/test.h>
@@ -73,7 +72,7 @@ static void test_delete(struct net_device *dev)
 
 static void test_end(void)
 {
-	/* What is still there goes with it */
+	/* With all its uppers */
 	if (test_lower)
 		unregister_netdevice(test_lower);
 	test_lower = NULL;
@@ -143,14 +142,14 @@ static void test_last_user_destroys(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, netif_is_ipvlan_port(test_lower));
 	KUNIT_EXPECT_NULL(test, ipvlan_port_hold(test_lower));
 
-	/* And another first user makes a new one */
+	/* The next upper creates a new port */
 	KUNIT_EXPECT_EQ(test, test_add_upper(test_lower, &test_upper[0]), 0);
 	KUNIT_EXPECT_EQ(test, test_users(), 1);
 
 	test_end();
 }
 
-/* A notifier for the lower outlives the last upper */
+/* A notifier for the lower holds the port longer than the last upper */
 static void test_reader_keeps(struct kunit *test)
 {
 	struct ipvl_port *port;
@@ -185,8 +184,8 @@ static int test_reader(void *data)
 	return 0;
 }
 
-/* Ports come and go, mostly by the last put of a user, while others look for
- * them. RTNL is held by who started them, and says nothing to them.
+/* Threads without RTNL look for a port that is created and destroyed. The last
+ * put is mostly that of the thread that created it.
  */
 static void test_reader_races(struct kunit *test)
 {
@@ -224,7 +223,7 @@ static void test_reader_races(struct kunit *test)
 	test_end();
 }
 
-/* Deleted by itself, by its lower, and by itself again: queued as one */
+/* An upper that is deleted twice is queued once */
 static void test_one_winner(struct kunit *test)
 {
 	struct ipvl_dev *ipvlan;
@@ -241,7 +240,7 @@ static void test_one_winner(struct kunit *test)
 	ipvlan_link_delete(test_upper[0], &list_kill);
 	KUNIT_EXPECT_TRUE(test, ipvlan->dead);
 
-	/* Not on the port's list, so the lower's death does not find it */
+	/* NETDEV_UNREGISTER of the lower does not find it */
 	ipvlan_port_lock(port);
 	list_for_each_entry(ipvlan, &port->ipvlans, pnode)
 		queued += ipvlan->dev == test_upper[0];
@@ -262,16 +261,24 @@ static void test_one_winner(struct kunit *test)
 static void test_lower_takes_all(struct kunit *test)
 {
 	netdevice_tracker tracker;
+	struct ipvl_port *port;
 	int i, alive = 0;
 
 	KUNIT_ASSERT_EQ(test, test_begin(), 0);
 
+	port = ipvlan_port_hold(test_lower);
 	netdev_hold(test_lower, &tracker, GFP_KERNEL);
 	unregister_netdevice(test_lower);
 
 	for (i = 0; i < TEST_UPPERS; i++)
 		alive += test_upper[i]->reg_state == NETREG_REGISTERED;
 	KUNIT_EXPECT_EQ(test, alive, 0);
+
+	ipvlan_port_lock(port);
+	KUNIT_EXPECT_TRUE(test, rtnl_port_dying(&port->users));
+	ipvlan_port_unlock(port);
+
+	ipvlan_port_put(port);
 	KUNIT_EXPECT_FALSE(test, netif_is_ipvlan_port(test_lower));
 
 	netdev_put(test_lower, &tracker);
@@ -284,9 +291,6 @@ static void test_dying_port_refuses(struct kunit *test)
 {
 	struct ipvl_port *port;
 	struct net_device *dev;
-
-	if (!IS_ENABLED(CONFIG_NET_SMALL_RTNL))
-		kunit_skip(test, "uppers are gone when the lower is");
 
 	KUNIT_ASSERT_EQ(test, test_begin(), 0);
 
@@ -323,7 +327,7 @@ static void test_dead_takes_no_address(struct kunit *test)
 	test_end();
 }
 
-/* A notifier deletes the upper that it is called for */
+/* The body of the walk deletes the upper */
 static void test_walk_goes_on(struct kunit *test)
 {
 	struct ipvl_dev *ipvlan;
@@ -343,12 +347,9 @@ static void test_walk_goes_on(struct kunit *test)
 	}
 	ipvlan_port_put(port);
 
-	/* The first one once more, as the way begins again. Without the option
-	 * it goes on.
-	 */
+	/* The walk begins again, so the first upper is seen twice */
 	KUNIT_EXPECT_EQ(test, last, 1);
-	KUNIT_EXPECT_EQ(test, seen,
-			TEST_UPPERS + IS_ENABLED(CONFIG_NET_SMALL_RTNL));
+	KUNIT_EXPECT_EQ(test, seen, TEST_UPPERS + 1);
 
 	unregister_netdevice_many(&list_kill);
 
@@ -374,8 +375,8 @@ static struct notifier_block test_come_back_nb = {
 	.notifier_call	= test_come_back,
 };
 
-/* A notifier for an upper makes one for the lower, and so comes back to the
- * port while that tells its uppers.
+/* A notifier for an upper calls one for the lower, which acquires the mutex of
+ * the port whose uppers are being notified.
  */
 static void test_notifier_comes_back(struct kunit *test)
 {

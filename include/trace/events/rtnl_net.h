@@ -10,8 +10,8 @@
 #include <net/net_namespace.h>
 #include <net/rtnetlink.h>
 
-/* The events and their fields are described in
- * Documentation/networking/per_netns_rtnl.rst; keep that up to date.
+/* User space relies on the names and fields. They are described in
+ * Documentation/networking/per_netns_rtnl_trace.rst.
  */
 #ifdef CONFIG_NET_SMALL_RTNL
 
@@ -20,11 +20,11 @@
 
 enum rtnl_net_queued_how {
 	RTNL_NET_QUEUED_AT_HOME,	/* on the caller's kill list, or now */
-	RTNL_NET_QUEUED_PENDING,	/* on the home's pending list */
-	RTNL_NET_QUEUED_CLAIMED,	/* one of a pair; on one or the other */
+	RTNL_NET_QUEUED_PENDING,	/* on the pending list of its netns */
+	RTNL_NET_QUEUED_CLAIMED,	/* one of a pair; on either list */
 	RTNL_NET_QUEUED_SENT_HOME,	/* from a kill list to the pending list */
-	RTNL_NET_QUEUED_MOVED,		/* pending, carried to a new home */
 	RTNL_NET_QUEUED_TAKEN,		/* from the pending list to a kill list */
+	RTNL_NET_QUEUED_MOVED,		/* to the pending list of another netns */
 };
 
 #endif
@@ -33,8 +33,8 @@ TRACE_DEFINE_ENUM(RTNL_NET_QUEUED_AT_HOME);
 TRACE_DEFINE_ENUM(RTNL_NET_QUEUED_PENDING);
 TRACE_DEFINE_ENUM(RTNL_NET_QUEUED_CLAIMED);
 TRACE_DEFINE_ENUM(RTNL_NET_QUEUED_SENT_HOME);
-TRACE_DEFINE_ENUM(RTNL_NET_QUEUED_MOVED);
 TRACE_DEFINE_ENUM(RTNL_NET_QUEUED_TAKEN);
+TRACE_DEFINE_ENUM(RTNL_NET_QUEUED_MOVED);
 
 /* A lock is RTNL itself if @net is NULL, @net's mutex otherwise */
 DECLARE_EVENT_CLASS(rtnl_net_lock,
@@ -111,8 +111,8 @@ TRACE_EVENT(rtnl_net_queued,
 				       { RTNL_NET_QUEUED_PENDING, "pending" },
 				       { RTNL_NET_QUEUED_CLAIMED, "claimed" },
 				       { RTNL_NET_QUEUED_SENT_HOME, "sent home" },
-				       { RTNL_NET_QUEUED_MOVED, "moved" },
-				       { RTNL_NET_QUEUED_TAKEN, "taken" }))
+				       { RTNL_NET_QUEUED_TAKEN, "taken" },
+				       { RTNL_NET_QUEUED_MOVED, "moved" }))
 );
 
 TRACE_EVENT(rtnl_net_drained,
@@ -151,7 +151,7 @@ TRACE_EVENT(rtnl_net_reaped,
 
 #else
 
-/* Those that are also called without the option */
+/* The calls that stay without the option */
 DECLARE_EVENT_NOP(rtnl_net_lock_request,
 		  TP_PROTO(const struct net *net, unsigned long caller),
 		  TP_ARGS(net, caller))

@@ -11,11 +11,11 @@ way that there is.
    +----|----+     +----|----+        their netnsids
         +---------------+
 
-The device is not seen in A, but goes when A does. A port is used by one device
-for each A, whether it is up and has its socket or not. When the command
-returns, the device is gone, its namespace has been told so, and its name and
+The device is not seen in A, but is unregistered when A dies. Each port of A can
+have one device, whether that is up and has its socket or not. When the command
+returns, the device is gone, its namespace has its RTM_DELLINK, and its name and
 its port are free: none of these checks waits. Only the death of a namespace is
-waited for, as nobody knows when "ip netns del" has its effect.
+waited for, as "ip netns del" returns before it.
 
 Environment: ROUNDS of deletions and creations with the same name and port,
 RACES of two processes
@@ -48,15 +48,6 @@ class Setup(Nets):
         super().__init__(pool, "a", "b", "c", "z")
         self.home = home
         self.up = up
-        self.known = set()
-
-    def introduce(self, where, *which):
-        """ Have namespaces known to another one by their netnsids """
-        for name in which:
-            who = self.nets[where], self.nets[name]
-            if who not in self.known:
-                ip(f"netns set {who[1]} {NETNSID[name]}", ns=who[0])
-                self.known.add(who)
 
     def at(self):
         """ The namespace of the device """
@@ -104,7 +95,7 @@ def _del_group(s):
 
 
 def _del_target_netnsid(s):
-    s.introduce("z", s.home)
+    s.introduce("z", s.home, NETNSID[s.home])
     err = s.rtnl["z"].delete("bu0", NETNSID[s.home])
     ksft_eq(strerror(err), "success")
 
@@ -139,7 +130,7 @@ def made_from_elsewhere():
     with Pool() as pool:
         s = Setup(pool)
         # The id is one of those that B knows
-        s.introduce("b", "a")
+        s.introduce("b", "a", NETNSID["a"])
         for up in ("", "up"):
             ip(f"link add bu0 {up} netns {s.b} link-netnsid {NETNSID['a']} "
                f"type bareudp dstport {PORT} ethertype ip", ns=s.z)
@@ -199,7 +190,7 @@ MOVES = {"to_c": "c", "to_socket": "a", "there_and_back": "cb",
         ])
     if path in ("c", "a") or how in ("delete", "kill_socket")])
 def move(path, func, up):
-    """ The device is moved, once or more, and then somebody dies """
+    """ The device is moved, once or more, and then it or a namespace dies """
     with Pool() as pool:
         s = Setup(pool, "b", up)
         s.add()
@@ -310,7 +301,7 @@ def race_delete_and_death(dies, up):
         s = Setup(pool, "b", up)
         outcomes = []
         for _ in range(RACES):
-            s.introduce("z", "b")
+            s.introduce("z", "b", NETNSID["b"])
             s.add()
             s.deleted()
             err, = while_dying(
@@ -320,7 +311,7 @@ def race_delete_and_death(dies, up):
             # EINVAL: the netnsid leads nowhere any more
             ksft_in(strerror(err), ["success", "ENODEV",
                                     *["EINVAL"] * ("b" in dies)])
-            # Whoever it was: gone, told once
+            # Either way it is gone, and announced once
             s.check_gone(b=["bu0"])
             pool.wait_freed()
             s.revive(*dies)
@@ -329,7 +320,7 @@ def race_delete_and_death(dies, up):
 
 
 @ksft_variants([
-    # Who dies, where the device moves to, what may come of it
+    # Which namespace dies, where the device moves to, what may come of it
     KsftNamedVariant("socket", "a", "c", ["success", "ENODEV"]),
     KsftNamedVariant("target", "c", "c", ["success", "EINVAL"]),
     KsftNamedVariant("socket_is_target", "a", "a",
@@ -341,7 +332,7 @@ def race_move_and_death(dies, target, allowed):
         s = Setup(pool)
         outcomes = []
         for _ in range(RACES):
-            s.introduce("b", target)
+            s.introduce("b", target, NETNSID[target])
             s.add()
             s.deleted()
             err, = while_dying(
@@ -352,10 +343,10 @@ def race_move_and_death(dies, target, allowed):
             ksft_in(strerror(err), allowed)
             pool.wait_freed()
             if err and dies != "a":
-                # It could not move, and nobody killed it
+                # It did not move, and its namespace lives
                 s.check_left(b=["bu0"])
                 ip("link del bu0", ns=s.b)
-            # Moving looks like a death to who is left behind
+            # A move is announced as a death in the old namespace
             s.check_gone(b=["bu0"], **{target: [] if err else ["bu0"]})
             s.revive(dies)
         pr_outcomes(outcomes)
@@ -368,7 +359,7 @@ def race_newlink_and_death():
         s = Setup(pool)
         outcomes = []
         for _ in range(RACES):
-            s.introduce("b", "a")
+            s.introduce("b", "a", NETNSID["a"])
             s.deleted()
             with NetnsFd(s.b) as fd:
                 err, = while_dying(s.hold("a"), lambda: s.rtnl["z"].add(
@@ -434,8 +425,7 @@ def newlink_fails(prepare, option, kind_option, message):
 
 class Route:
     """
-    A device whose packets come and go over a veth pair, A's end of it and a
-    peer in D.
+    A device whose packets come and go over a veth pair between A and D
     """
 
     def __init__(self, s):
@@ -447,7 +437,7 @@ class Route:
             ip(f"addr add {addr} dev {dev}", ns=netns)
             ip(f"link set {dev} up", ns=netns)
         s.add()
-        # With it comes a dst of A that is cached, and a reference on a0
+        # Its cached dst is one of A, and has a reference on a0
         self.encap = encap_route(s.b, "203.0.113.0/24", "192.0.2.2", "bu0")
         if not self.encap:
             ksft_pr("packets do not go, but only come: no CONFIG_LWTUNNEL")
@@ -462,7 +452,7 @@ class Route:
         return sock
 
     def send(self):
-        """ Send a packet that nobody may get """
+        """ Send a packet that may get lost """
         if self.encap:
             self.sock.sendto(b"small", ("203.0.113.1", PORT))
 
@@ -506,7 +496,7 @@ def _kill_of(*which):
                      False),
 ])
 def route_over_veth(func, stays):
-    """ What the packets go over dies: it is not held by the device """
+    """ The veth pair dies: the device keeps no reference on it """
     with Pool() as pool:
         s = Setup(pool, "b", True)
         route = Route(s)
@@ -546,7 +536,7 @@ def port_free():
 
 @ksft_disruptive
 def rmmod():
-    """ The module goes, and with it devices of many namespaces """
+    """ The module is unloaded, with devices in many namespaces """
     require_modules("bareudp")
     with Pool() as pool:
         s = Nets(pool, *(f"m{num}" for num in range(6)))
@@ -575,7 +565,7 @@ def rmmod():
 ])
 @ksft_disruptive
 def race_rmmod_and_death(which):
-    """ The module goes while namespaces die """
+    """ The module is unloaded while namespaces die """
     require_modules("bareudp")
     with Pool() as pool:
         for _ in range(max(RACES // 4, 1)):

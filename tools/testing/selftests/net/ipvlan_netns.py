@@ -2,20 +2,20 @@
 # SPDX-License-Identifier: GPL-2.0
 
 """
-Delete ipvlan and ipvtap devices, and what is below them, when the two are in
-different network namespaces, in every way that there is.
+Delete ipvlan and ipvtap devices, or macvlans, and their lower device while the
+two are in different network namespaces, in every way that there is.
 
        P              A              U1          U5     C: where devices are
    +-------+     +---------+     +-------+   +-------+     moved to
-   |       |     |   i0    |     |       |   |       |  Z: where commands come
-   |       |     |   |     |     |       |   |       |     from that concern
-   |  p0 --|--<>-|- low ---|-----|- i1   |...|- i5   |     only others; it
-   +-------+     +---------+     +-------+   +-------+     knows A by netnsid
+   |       |     |   i0    |     |       |   |       |  Z: has no device, sends
+   |       |     |   |     |     |       |   |       |     commands for those
+   |  p0 --|--<>-|- low ---|-----|- i1   |...|- i5   |     in A, which it
+   +-------+     +---------+     +-------+   +-------+     knows by netnsid
 
 low is an end of a veth pair, or a dummy without a P. When the command returns,
-all that it takes down is gone, each namespace has been told so, and the names
-are free: none of these checks waits. Only the death of a namespace is waited
-for, as nobody knows when "ip netns del" has its effect.
+all devices that it takes down are gone, each namespace has got its RTM_DELLINK,
+and the names are free: none of these checks waits. Only the end of a namespace
+is waited for, as "ip netns del" returns before it.
 
 Environment: RACES of two processes
 """
@@ -27,6 +27,7 @@ import itertools
 import os
 import socket
 import stat
+import struct
 import subprocess
 import tempfile
 
@@ -34,18 +35,20 @@ from lib.py import KsftFailEx, KsftNamedVariant, KsftSkipEx, NetNSEnter, \
     cmd, ip, ksft_disruptive, ksft_eq, ksft_exit, ksft_in, ksft_pr, \
     ksft_raises, ksft_run, ksft_true, ksft_variants
 from rtnl_net_lib import IPVLAN_FLAGS, IPVLAN_MODES, Nets, NetnsFd, Pool, \
-    WAIT_TIMEOUT, at_once, busywait, devices, encap_route, ifindex, ip_fails, \
-    ipvlan_data, pr_outcomes, require_modules, strerror, udp_in_ip, while_dying
+    RTM_DELLINK, WAIT_TIMEOUT, at_once, busywait, devices, encap_route, \
+    ifindex, ip_fails, ipvlan_data, pr_outcomes, require_modules, strerror, \
+    udp_in_ip, while_dying
 
 RACES = int(os.environ.get("RACES", "6"))
 UPPERS = 5
 NETNSID_A = 100
+IFLA_MACVLAN_MODE = 1
 
 KINDS = ("ipvlan", "ipvtap")
 
 
 class Flavour:
-    """ A kind of upper device, and what low is """
+    """ A kind of upper device, and whether low is a veth """
 
     def __init__(self, kind="ipvlan", mode="l2", flag="bridge", veth=True):
         self.kind = kind
@@ -58,26 +61,44 @@ class Flavour:
                          "veth" if self.veth else "dummy"))
 
     def data(self):
-        """ What Rtnl.add() and Rtnl.change() have to say """
+        """ IFLA_INFO_DATA for Rtnl.add() and Rtnl.change() """
         return ipvlan_data(self.mode, self.flag)
+
+
+class Macvlan(Flavour):
+    """ The same for macvlan and macvtap, whose mode is one of the upper """
+
+    MODES = {"private": 1, "vepa": 2, "bridge": 4, "source": 16}
+
+    def __init__(self, kind, mode, veth=True):
+        super().__init__(kind, mode, "", veth)
+
+    def __str__(self):
+        return "_".join((self.kind, self.mode,
+                         "veth" if self.veth else "dummy"))
+
+    def data(self):
+        return [(IFLA_MACVLAN_MODE, self.MODES[self.mode])]
 
 
 # All that there are, with low a veth and a dummy in turns
 ALL = [Flavour(*words, num % 2) for num, words in
        enumerate(itertools.product(KINDS, IPVLAN_MODES, IPVLAN_FLAGS))]
+MACVLANS = [Macvlan("macvlan", "bridge"), Macvlan("macvtap", "vepa"),
+            Macvlan("macvlan", "private", False), Macvlan("macvtap", "source")]
 SOME = [Flavour("ipvlan", "l3", "private"), Flavour("ipvtap", "l2", "bridge")]
 
-# Else nobody can make one in mode l3s
+# Mode l3s needs it
 HAVE_L3S = os.path.exists("/proc/net/netfilter")
 
 
 def best_mode(kind="ipvlan"):
-    """ A flavour of the mode in which the netns of low has to do the most """
+    """ A flavour of mode l3s, if the kernel has it """
     return Flavour(kind, "l3s" if HAVE_L3S else "l3")
 
 
 class Setup(Nets):
-    """ The namespaces, with what listens in them """
+    """ The namespaces, with a monitor in each """
 
     def __init__(self, pool, flavour, up=False):
         if flavour.mode == "l3s" and not HAVE_L3S:
@@ -167,9 +188,8 @@ def _del_index(s):
 
 
 def _del_target_netnsid(s):
-    if "z" not in s.nets:
-        s.revive("z")
-        ip(f"netns set {s.a} {NETNSID_A}", ns=s.z)
+    s.revive("z")
+    s.introduce("z", "a", NETNSID_A)
     err = s.rtnl["z"].delete("low", NETNSID_A)
     ksft_eq(strerror(err), "success")
 
@@ -207,7 +227,7 @@ LOWER_DELETED = {
                          ("index", "target_netnsid"), ("name", "peer"),
                          ("group_with_an_upper",), ("peer", "group")]))])
 def delete_lower(flavour, up, hows):
-    """ One command deletes what is below """
+    """ One command deletes the lower device """
     with Pool() as pool:
         s = Setup(pool, flavour, up)
         for how in hows:
@@ -220,7 +240,7 @@ def delete_lower(flavour, up, hows):
 @ksft_variants([KsftNamedVariant(str(flavour), flavour, flavour.mode != "l2")
                 for flavour in SOME])
 def delete_upper(flavour, up):
-    """ An upper device is deleted, and nobody else is. Later all are. """
+    """ An upper device is deleted, and no other. Then all are. """
     with Pool() as pool:
         s = Setup(pool, flavour, up)
         s.add()
@@ -237,7 +257,7 @@ def delete_upper(flavour, up):
             s.deleted()
         ip("link del low", ns=s.a)
         s.check_gone(**left)
-        # The last upper takes what is between with it, low stays
+        # The last upper destroys the port, low stays
         s.add_low()
         for home, dev in s.uppers().items():
             s.new_upper(home, dev)
@@ -249,8 +269,36 @@ def delete_upper(flavour, up):
         s.check_free()
 
 
+@ksft_variants([KsftNamedVariant(str(flavour), flavour, up)
+                for flavour, up in zip(MACVLANS, (True, True, True, False))])
+def macvlan(flavour, up):
+    """ Uppers, low, its peer and their namespaces go, with macvlans on low """
+    with Pool() as pool:
+        s = Setup(pool, flavour, up)
+        for how in ("name", "peer" if flavour.veth else "group"):
+            s.add()
+            LOWER_DELETED[how](s)
+            s.check_gone(how, **s.all())
+        s.add()
+        ip("link del i1", ns=s.u1)
+        s.check_deleted(u1=["i1"])
+        s.kill("u2")
+        left = {name: devs for name, devs in s.all().items()
+                if name not in ("u1", "u2")}
+        s.check_left("after i1 and u2", **left)
+        ip("link del low", ns=s.a)
+        s.check_gone("after i1 and u2", **left)
+        s.revive("u2")
+        for dies in (["a"], ["a", "u3"]):
+            s.add()
+            s.kill(*dies)
+            s.check_gone("", **s.all())
+            s.revive(*dies)
+        s.check_free()
+
+
 DEATHS = {
-    # What has its namespace die
+    # The namespaces that die
     "lower": ["a"],
     "peer": ["p"],
     "upper": ["u1"],
@@ -271,7 +319,7 @@ DEATHS = {
         (Flavour("ipvlan", "l3s", "vepa"), ["lower", "uppers",
                                             "peer_and_lower"]))])
 def netns_death(flavour, up, deaths):
-    """ Namespaces die. What depends on their devices does, and no others. """
+    """ Namespaces die. The uppers of their devices go, and no others. """
     with Pool() as pool:
         s = Setup(pool, flavour, up)
         for who in deaths:
@@ -326,7 +374,7 @@ def _after_kill_all(s, _):
         }.items())
     if path == "c" or flavour.veth and how != "kill_all"])
 def move_lower(flavour, path, func):
-    """ What is below is moved, once or twice, and then dies """
+    """ The lower device is moved, once or twice, and then deleted """
     with Pool() as pool:
         s = Setup(pool, flavour, flavour.veth)
         s.add()
@@ -336,24 +384,24 @@ def move_lower(flavour, path, func):
             ksft_in("low", devices(s.nets[target]))
             s.check_deleted(**{where: ["low"]})
             where = target
-        told = s.all()
-        told["a"].remove("low")
-        told[where] = sorted(told.get(where, []) + ["low"])
-        s.check_left(**told)
+        gone = s.all()
+        gone["a"].remove("low")
+        gone[where] = sorted(gone.get(where, []) + ["low"])
+        s.check_left(**gone)
         if path == "c":
-            # Where it was is not needed any more, but for the upper in it
+            # Its first namespace dies, with one upper
             s.kill("a")
-            del told["a"]
-            s.check_left(**told)
+            del gone["a"]
+            s.check_left(**gone)
             s.deleted()
         func(s, where)
-        s.check_gone(**told)
+        s.check_gone(**gone)
         s.revive(*DEATHS["all"], "c")
         s.check_free()
 
 
 def move_upper():
-    """ Upper devices are moved, then what is below is deleted or dies """
+    """ Upper devices are moved, then low is deleted or its netns dies """
     for flavour in SOME:
         with Pool() as pool:
             s = Setup(pool, flavour)
@@ -368,7 +416,7 @@ def move_upper():
                 s.check_left(**left)
                 s.deleted()
                 if kill:
-                    # Nothing is there any more that could take them along
+                    # The namespaces where the uppers were made die
                     s.kill("u1", "u3", "u4")
                     s.check_left(**left)
                     s.kill("a")
@@ -417,8 +465,8 @@ class Sender:
 @ksft_variants([KsftNamedVariant(mode, mode) for mode in IPVLAN_MODES])
 def traffic(mode):
     """
-    Packets arrive in the namespaces that live, whoever dies. In mode l3s they
-    do so by a hook that moves with what is below.
+    Packets still arrive in the namespaces that live. In mode l3s they pass a
+    netfilter hook that moves with the lower device.
     """
     with Pool() as pool:
         s = Setup(pool, Flavour("ipvlan", mode), True)
@@ -448,7 +496,7 @@ def _mode_of(netns, dev):
 
 
 def mode_change():
-    """ The mode is one of what is below, so all uppers change it at once """
+    """ The mode is that of the port, so all uppers change it at once """
     with Pool() as pool:
         for kind in KINDS:
             s = Setup(pool, Flavour(kind), True)
@@ -462,7 +510,7 @@ def mode_change():
                 for other, upper in uppers:
                     ksft_eq(_mode_of(s.nets[other], upper),
                             (mode, mode != "l2"), f"{upper} after {dev}")
-            # The hook is there when the one that asked for it is not
+            # The hook outlives the upper that asked for it
             s.kill("u3")
             s.deleted()
             ip("link del low", ns=s.a)
@@ -501,7 +549,7 @@ def races(flavour, up=False):
 @ksft_variants([KsftNamedVariant(f"{flavour}_{home}", flavour, home)
                 for flavour, home in zip(SOME, ("u1", "a"))])
 def race_both_ends(flavour, home):
-    """ What is below and an upper are deleted at the same moment """
+    """ The lower device and an upper are deleted at the same moment """
     with races(flavour) as race:
         s = race.s
         dev = s.uppers()[home]
@@ -515,7 +563,7 @@ def race_both_ends(flavour, home):
 
 
 def race_three():
-    """ The peer, what is below and an upper, each by another process """
+    """ The peer, the lower and two uppers, each by another process """
     with races(SOME[0]) as race:
         s = race.s
         for _ in range(RACES):
@@ -526,13 +574,13 @@ def race_three():
                            lambda: s.rtnl["u2"].delete("i2"))
             race.outcomes += map(strerror, errs)
             ksft_true(set(errs) <= {0, errno.ENODEV}, errs)
-            # One may find its end dead already, not both
+            # One of the two may find its end gone already
             ksft_in(0, errs[:2])
             s.check_gone(**s.all())
 
 
 def race_mode():
-    """ The mode is changed while what is below is deleted """
+    """ The mode is changed while the lower device is deleted """
     with races(Flavour("ipvlan", "l2"), True) as race:
         s = race.s
         data = best_mode().data()
@@ -546,7 +594,7 @@ def race_mode():
 
 
 def race_move():
-    """ An upper is moved while what is below is deleted """
+    """ An upper is moved while the lower device is deleted """
     with races(SOME[1]) as race:
         s = race.s
         for _ in range(RACES):
@@ -555,7 +603,7 @@ def race_move():
                 moved = race.run(lambda: s.rtnl["a"].delete("low"),
                                  lambda fd=fd: s.rtnl["u1"].move("i1", fd),
                                  ["ENODEV"])
-            # Moving looks like a death to who is left behind
+            # The namespace that a device leaves gets RTM_DELLINK, too
             s.check_gone(**s.all(), c=["i1"] if moved else [])
 
 
@@ -579,10 +627,10 @@ def race_newlink(flavour, where, lower):
             made = race.run(lambda: rtnl.delete("low"),
                             lambda index=index: s.new_upper(
                                 "u1", "new", where, index=index), ["ENODEV"])
-            told = s.all()
+            gone = s.all()
             if made:
-                told["u1"].append("new")
-            s.check_gone(**told)
+                gone["u1"].append("new")
+            s.check_gone(**gone)
 
 
 @ksft_variants([
@@ -606,10 +654,10 @@ def race_delete_and_death(flavour, dies, where, dev):
                                rtnl.delete(dev))
             outcomes.append(strerror(err))
             ksft_in(strerror(err), ["success", "ENODEV"])
-            # Whoever it was
+            # By either of the two
             ksft_true(dev not in devices(s.nets[where]), f"{dev} is left")
             pool.wait_freed()
-            # And each told once
+            # And each RTM_DELLINK once
             s.check_gone(**s.all())
             s.revive(dies)
         pr_outcomes(outcomes)
@@ -645,7 +693,7 @@ def _reuse_lower(s, _):
     KsftNamedVariant("all_new", _reuse_lower, True),
 ])
 def address_reuse(func, up):
-    """ An address of one upper is refused to others until that one dies """
+    """ Other uppers cannot get an upper's address while it is there """
     with Pool() as pool:
         s = Setup(pool, Flavour("ipvlan", "l3"), up)
         s.add()
@@ -665,14 +713,14 @@ def address_reuse(func, up):
 
 
 def stacked():
-    """ What is put on an ipvlan is in truth on what that one is on """
+    """ An ipvlan that is made on an ipvlan is one on its lower device """
     with Pool() as pool:
         for kind in KINDS:
             s = Setup(pool, Flavour(kind, "l3"))
             s.add()
             err = s.new_upper("c", "new", "u1", "i1")
             ksft_eq(strerror(err), "success")
-            # So it stays when that one goes
+            # So it stays when the first one goes
             ip("link del i1", ns=s.u1)
             s.kill("u1")
             ksft_in("new", devices(s.c))
@@ -692,7 +740,7 @@ def _chain_kill(*names):
 
 
 @ksft_variants([
-    # Who dies, and whether the bareudp device does
+    # What is deleted or dies, and whether the bareudp device goes as well
     KsftNamedVariant("lower", _chain_del("a", "low"), False),
     KsftNamedVariant("peer", _chain_del("p", "p0"), False),
     KsftNamedVariant("upper", _chain_del("u1", "i1"), False),
@@ -728,12 +776,12 @@ def bareudp_over_ipvlan(func, dies):
                 ksft_eq(outer.recv(100)[-5:], b"small", "a wrong packet")
             s.deleted()
             func(s)
-            told = s.deleted()
-            ksft_eq(told.get("c", []), ["bu0"] if dies else [])
+            gone = s.deleted()
+            ksft_eq(gone.get("c", []), ["bu0"] if dies else [])
             ksft_eq("bu0" in devices(s.c), not dies)
             if not dies:
                 if encap:
-                    # There is no way any more. That is no error.
+                    # There is no route any more, which is no error
                     inner.sendto(b"small", ("203.0.113.1", 6635))
                 ip("link del bu0", ns=s.c)
             if "a" in s.nets and "low" in devices(s.a):
@@ -754,13 +802,12 @@ def _taken(s):
 
 
 @ksft_variants([
-    # What is in the way, what it is to be on, options of it and of its kind,
-    # the error
+    # Preparation, lower device, options of the link and of its kind, error
     KsftNamedVariant("name_taken", _taken, "low", "", "", "File exists"),
     KsftNamedVariant("bad_lower", None, "lo", "", "", "Invalid argument"),
     KsftNamedVariant("bad_mtu", None, "low", "mtu 65536", "",
                      "mtu greater than"),
-    # The device is registered when it is found out
+    # This fails after the device is registered
     KsftNamedVariant("bad_master", None, "low", "master lo", "",
                      "not supported"),
     KsftNamedVariant("no_l3s", None, "low", "", "mode l3s", "error 524"),
@@ -788,6 +835,11 @@ def newlink_fails(prepare, lower, option, kind_option, message):
             s.check_free()
             s.kill(*s.nets)
 
+
+# From linux/if_packet.h
+SOL_PACKET = 263
+PACKET_ADD_MEMBERSHIP = 1
+PACKET_MR_ALLMULTI = 2
 
 # From linux/if_tun.h
 TUNGETIFF = 0x800454d2
@@ -817,8 +869,8 @@ class Tap:
         return fcntl.ioctl(self.file, TUNGETIFF, bytes(40))[:16].rstrip(b"\0")
 
     def check_dead(self):
-        """ The file is there, but leads nowhere """
-        # Nobody takes what is written, and nobody says so
+        """ The file is there, but has no device """
+        # What is written is dropped without an error
         ksft_eq(self.file.write(FRAME), len(FRAME), "a write is refused")
         # What it was given before can be read, and then nothing
         while self.file.read(2000) is not None:
@@ -898,6 +950,30 @@ def _open_many(tap):
     return 0
 
 
+def allmulti():
+    """
+    A packet socket asks an upper for all multicast packets, which the upper
+    asks of low. When both go, low must not change after it is gone.
+    """
+    with Pool() as pool:
+        for home in ("a", "u1"):
+            s = Setup(pool, Flavour("ipvlan", "l2"), True)
+            s.add()
+            with NetNSEnter(s.nets[home]):
+                sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+            with sock:
+                index = ifindex(s.nets[home], s.uppers()[home])
+                sock.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, struct.pack(
+                    "=iHH8x", index, PACKET_MR_ALLMULTI, 0))
+                s.monitors["a"].events()
+                ip("link del low", ns=s.a)
+                events = s.monitors["a"].events()
+                ksft_eq([kind for kind, name in events if name == "low"][-1],
+                        RTM_DELLINK, "the last notification for low")
+            s.deleted()
+            s.check_left()
+
+
 def _rmmod(module):
     return subprocess.run(["rmmod", module], check=False,
                           capture_output=True).returncode
@@ -905,7 +981,7 @@ def _rmmod(module):
 
 @ksft_disruptive
 def rmmod():
-    """ The modules go, and with them devices of many namespaces """
+    """ The modules are unloaded, with devices in many namespaces """
     require_modules(*KINDS)
     for kind in KINDS:
         with Pool() as pool:
@@ -916,7 +992,7 @@ def rmmod():
                 with Tap(s.u1, "i1"):
                     ksft_true(_rmmod("ipvtap") != 0, "a file is open")
                     s.check_left(**s.all())
-                # It uses what is common to both
+                # ipvtap uses ipvlan
                 ksft_true(_rmmod("ipvlan") != 0, "ipvlan is in use")
             else:
                 ksft_eq(_rmmod("ipvtap"), 0, "rmmod ipvtap")
@@ -924,8 +1000,8 @@ def rmmod():
             ksft_eq(_rmmod(kind), 0, f"rmmod {kind}")
             left = {"a": ["low"], "p": ["p0"]}
             s.check_left(**left)
-            told = {home: [dev] for home, dev in s.uppers().items()}
-            s.check_deleted(**told)
+            gone = {home: [dev] for home, dev in s.uppers().items()}
+            s.check_deleted(**gone)
             ip("link del low", ns=s.a)
             s.check_gone(**left)
             require_modules(*KINDS)
@@ -935,7 +1011,7 @@ def rmmod():
 @ksft_variants([KsftNamedVariant(kind, kind) for kind in KINDS])
 @ksft_disruptive
 def race_rmmod(kind):
-    """ A module goes while what is below goes, deleted or with its netns """
+    """ A module is unloaded while low is deleted or its netns dies """
     require_modules(*KINDS)
     with Pool() as pool:
         s = Setup(pool, best_mode(kind))
@@ -965,11 +1041,12 @@ def race_rmmod(kind):
 
 def main():
     """ All of the above """
-    ksft_run([delete_lower, delete_upper, netns_death, netns_death_one_by_one,
-              move_lower, move_upper, traffic, mode_change, address_reuse,
-              stacked, newlink_fails, bareudp_over_ipvlan, race_both_ends,
-              race_three, race_mode, race_move, race_newlink,
-              race_delete_and_death, tap_open, race_tap, rmmod, race_rmmod])
+    ksft_run([delete_lower, delete_upper, macvlan, netns_death,
+              netns_death_one_by_one, move_lower, move_upper, traffic,
+              mode_change, address_reuse, stacked, newlink_fails,
+              bareudp_over_ipvlan, race_both_ends, race_three, race_mode,
+              race_move, race_newlink, race_delete_and_death, tap_open,
+              race_tap, allmulti, rmmod, race_rmmod])
     ksft_exit()
 
 

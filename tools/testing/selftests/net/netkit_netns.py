@@ -10,10 +10,11 @@ that lease queues of a device which dies.
    |  phys  |<----|-- b0 --|-----|-- c0   |
    +--------+     +--------+     +--------+
 
-phys is a netdevsim, the lessor. The lessee, b0, dies with it, and takes along
-its peer, c0. When the command returns, all of them are gone, and each netns
-has been told so, once: none of these checks waits. Only the death of a netns
-is waited for. If the lessee dies, phys has its queues back.
+phys is a netdevsim, the lessor. The lessee, b0, dies with phys, and so does
+b0's peer, c0. When the command returns, all of them are gone, and each netns
+has one RTM_DELLINK for each of its devices: none of these checks waits. Only
+the death of a netns is waited for. If the lessee dies, its queues of phys can
+be leased again.
 
 Environment: RACES of two processes
 """
@@ -47,8 +48,6 @@ class Setup(Nets):
     def __init__(self, pool):
         super().__init__(pool, "p", "b", "c")
         self.phys = None
-        # Namespaces that know P by its netnsid
-        self.know = set()
         # Commands come from a netns that is none of these
         self.here = pool.rtnl(None)
 
@@ -115,9 +114,7 @@ class Setup(Nets):
     @contextlib.contextmanager
     def lessee(self, home="b"):
         """ What lets b0 lease a queue of phys, by its number """
-        if self.nets[home] not in self.know:
-            ip(f"netns set {self.p} {NETNSID_P}", ns=self.nets[home])
-            self.know.add(self.nets[home])
+        self.introduce(home, "p", NETNSID_P)
         with NetNSEnter(self.nets[home]):
             family = NetdevFamily()
         index = ifindex(self.nets[home], "b0")
@@ -145,7 +142,7 @@ class Setup(Nets):
     KsftNamedVariant("netns_death", lambda s: s.kill("b")),
 ])
 def single(func):
-    """ There is no peer to take along """
+    """ A device without a peer dies alone """
     with Pool() as pool:
         s = Setup(pool)
         s.add(away=None, up=True)

@@ -12,11 +12,11 @@ One deletion that goes through a chain of network namespaces.
   +-------+     +-------+     +-------+     +-------+
        veth pair      d2 is on top of d1, d3 on top of d2, ...
 
-The death of d0 takes d1 along, that one d2, and so on. When the command
+d1 dies with its peer d0, d2 with its lower d1, and so on. When the command
 returns, all of them are gone, from names, lookups and notifications, and can
-be made again; none of this is waited for. Each device on the way holds a
-reference on the one below, so the order in which all that happens in the
-different namespaces is not arbitrary.
+be made again; none of this is waited for. Each device from d2 on holds a
+reference on the one below, so the one above has to be unregistered before the
+one below can be freed, whichever namespaces they are in.
 """
 
 from lib.py import KsftNamedVariant, ip, ksft_eq, ksft_exit, ksft_run, \

@@ -23,17 +23,13 @@ import subprocess
 import tempfile
 import time
 
-from lib.py import KsftNamedVariant, KsftSkipEx, NetNSEnter, cmd, ip, ksft_eq, \
-    ksft_exit, ksft_in, ksft_ne, ksft_run, ksft_variants, tool
+from lib.py import KsftNamedVariant, KsftSkipEx, NetNSEnter, Netlink, \
+    NlctrlFamily, cmd, ip, ksft_eq, ksft_exit, ksft_in, ksft_ne, ksft_run, \
+    ksft_variants, tool
 from rtnl_net_devs import KINDS, make
-from rtnl_net_lib import NLMSG_ERROR, NLM_F_ACK, NLM_F_EXCL, NLM_F_REQUEST, \
-    Nets, NetnsFd, Nsim, Pool, busywait, ifindex, nlattr, strerror
+from rtnl_net_lib import Nets, NetnsFd, Nsim, Pool, busywait, ifindex, nlattr, \
+    strerror
 
-NETLINK_GENERIC = 16
-GENL_ID_CTRL = 16
-CTRL_CMD_GETFAMILY = 3
-CTRL_ATTR_FAMILY_ID = 1
-CTRL_ATTR_FAMILY_NAME = 2
 GTP_CMD_NEWPDP = 0
 
 IFLA_GENEVE_PORT = 5
@@ -56,9 +52,10 @@ class Scene(Nets):
 
     def revive(self, *names):
         """ The same, without addresses that IPv6 has in mind at any time """
+        new = set(names) - set(self.nets)
         super().revive(*names)
-        for netns in self.nets.values():
-            with NetNSEnter(netns), contextlib.suppress(OSError), \
+        for name in new:
+            with NetNSEnter(self.nets[name]), contextlib.suppress(OSError), \
                     open("/proc/sys/net/ipv6/conf/default/disable_ipv6",
                          "w", encoding="ascii") as file:
                 file.write("1")
@@ -222,31 +219,24 @@ class Gtp:
     """ The family of gtp, over a socket in a namespace """
 
     def __init__(self, netns):
+        with NlctrlFamily() as ctrl:
+            self.family = ctrl.getfamily({"family-name": "gtp"})["family-id"]
         with NetNSEnter(netns):
             self.sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW,
-                                      NETLINK_GENERIC)
-        self.sock.bind((0, 0))
-        attrs = self._ask(GENL_ID_CTRL, 0, CTRL_CMD_GETFAMILY,
-                          (CTRL_ATTR_FAMILY_NAME, "gtp"))[20:]
-        while struct.unpack_from("=H", attrs, 2)[0] != CTRL_ATTR_FAMILY_ID:
-            attrs = attrs[(struct.unpack_from("=H", attrs)[0] + 3) & ~3:]
-        self.family, = struct.unpack_from("=H", attrs, 4)
-
-    def _ask(self, family, flags, command, *attrs):
-        body = struct.pack("=BBH", command, 0, 0)
-        body += b"".join(nlattr(*attr) for attr in attrs)
-        self.sock.send(struct.pack("=IHHII", len(body) + 16, family,
-                                   flags | NLM_F_REQUEST, 1, 0) + body)
-        return self.sock.recv(65536)
+                                      Netlink.NETLINK_GENERIC)
 
     def add(self, index, num):
         """ A PDP context of version 1. Returns the error number. """
-        answer = self._ask(
-            self.family, NLM_F_ACK | NLM_F_EXCL, GTP_CMD_NEWPDP,
+        body = struct.pack("=BBH", GTP_CMD_NEWPDP, 0, 0)
+        body += b"".join(nlattr(*attr) for attr in (
             (1, index), (2, 1), (4, socket.inet_aton("192.0.2.9")),
             (5, bytes([10, 0, num >> 8, num & 255])), (8, num + 1),
-            (9, num + 1))
-        assert struct.unpack_from("=H", answer, 4)[0] == NLMSG_ERROR
+            (9, num + 1)))
+        flags = Netlink.NLM_F_REQUEST | Netlink.NLM_F_ACK | Netlink.NLM_F_EXCL
+        self.sock.send(struct.pack("=IHHII", len(body) + 16, self.family, flags,
+                                   1, 0) + body)
+        answer = self.sock.recv(65536)
+        assert struct.unpack_from("=H", answer, 4)[0] == Netlink.NLMSG_ERROR
         return -struct.unpack_from("=i", answer, 16)[0]
 
 

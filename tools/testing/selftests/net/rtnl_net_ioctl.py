@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 
 """
-Delete IP tunnels by ioctl, at home and where they have moved to.
+Add and delete IP tunnels by ioctl, in the first netns and after a move.
 
        A               B
    +---------+     +---------+     The tunnel is made in A, and stays in the
@@ -10,8 +10,8 @@ Delete IP tunnels by ioctl, at home and where they have moved to.
    +----:----+     +----:----+     called on the fallback device of A, such as
         :...............:          tunl0, or on the tunnel itself.
 
-When SIOCDELTUNNEL returns, the tunnel is gone, its namespace has been told so,
-and its name and addresses are free: none of these checks waits.
+When SIOCDELTUNNEL returns, the tunnel is gone, its namespace has got the
+notification, and its name and addresses are free: none of these checks waits.
 
 Environment: ROUNDS of creations and deletions with the same name and addresses,
 RACES of two processes
@@ -255,6 +255,31 @@ def race_death(kind, dies):
         pr_outcomes(outcomes)
 
 
+@_variants()
+def add_to_dying(kind):
+    """ A tunnel that has moved adds others while the first netns dies """
+    with Pool() as pool:
+        s = Setup(pool, kind)
+        if s.kind.add_home != "a":
+            raise KsftSkipEx(f"{kind} adds tunnels where the device is")
+        outcomes = []
+        for _ in range(RACES):
+            s.add("b")
+            s.hold("a").close()
+            # As long as the tunnel is there, A is not dismantled
+            for num in range(250):
+                err = s.ioctl(SIOCADDTUNNEL, DEV, s.b, addr=3 + num)
+                if s.ioctl(SIOCGETTUNNEL, DEV, s.b):
+                    break
+                outcomes.append(strerror(err))
+                # Without per-netns unregistration, it is added and dies
+                ksft_in(strerror(err), ["success", "ENODEV"])
+            pool.wait_freed()
+            s.check_gone(b=[DEV])
+            s.revive("a")
+        pr_outcomes(outcomes)
+
+
 @contextlib.contextmanager
 def fallback_devices():
     """ Have fallback devices in new namespaces """
@@ -281,7 +306,7 @@ def main():
     """ All of the above """
     with fallback_devices():
         ksft_run([delete, again, change_moved, add_by_moved, race_dellink,
-                  race_move, race_death])
+                  race_move, race_death, add_to_dying])
     ksft_exit()
 
 

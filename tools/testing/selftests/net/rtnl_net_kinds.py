@@ -33,7 +33,7 @@ from lib.py import KsftNamedVariant, KsftSkipEx, ksft_eq, ksft_exit, ksft_lt, \
     ksft_run, ksft_variants
 from rtnl_net_devs import KINDS, PAIR, STACKED, TUNNEL, make, present
 from rtnl_net_lib import RTM_DELLINK, RTM_NEWLINK, Nets, NetnsFd, Pool, \
-    ifindex, strerror
+    deaths, ifindex, strerror
 
 CASES = {
     PAIR: [
@@ -203,9 +203,7 @@ class Scene(Nets):
             self.check(case)
             for letter, monitor in self.monitors.items():
                 events = monitor.events()
-                ksft_eq(sorted(name for kind, name in events
-                               if kind == RTM_DELLINK),
-                        sorted(announced[letter]),
+                ksft_eq(deaths(events), sorted(announced[letter]),
                         f"{case}: wrong notifications in {letter}")
                 for name, lower in order[letter]:
                     ksft_lt(events.index((RTM_DELLINK, name)),

@@ -1,39 +1,41 @@
 # SPDX-License-Identifier: GPL-2.0
 
 """
-Helpers for tests of devices that die across network namespaces.
+Helpers for tests of devices that are unregistered across network namespaces.
 
 Devices are made and deleted with "ip", or over a netlink socket where a test
 needs the very error number, two processes at the same moment, or many rounds.
+The socket is not an RtnlFamily of lib.py: rt-link.yaml describes the data of
+neither veth nor most of the other kinds here, and has no RTM_DELLINK
+notification.
 """
 
 import contextlib
 import ctypes
 import errno
 import fcntl
+import functools
+import gzip
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import socket
 import string
 import struct
-import subprocess
 import time
 
-from lib.py import KsftSkipEx, NetNSEnter, NetdevSimDev, cmd, ksft_eq, \
-    ksft_in, ksft_pr, ksft_true
+from lib.py import KsftSkipEx, NetNSEnter, NetdevSimDev, Netlink, cmd, ip, \
+    ksft_busy_wait, ksft_eq, ksft_in, ksft_pr
 
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
 MS_BIND = 4096
 MNT_DETACH = 2
 
-NLM_F_REQUEST = 0x1
-NLM_F_ACK = 0x4
-NLM_F_EXCL = 0x200
-NLM_F_CREATE = 0x400
-NLMSG_ERROR = 2
+# For what is not there yet
+NEW = Netlink.NLM_F_CREATE | Netlink.NLM_F_EXCL
 
 RTM_NEWLINK = 16
 RTM_DELLINK = 17
@@ -76,12 +78,8 @@ def _syscall(name, *args):
 
 
 def busywait(cond, what):
-    """ Wait until cond() is true, but not for ever """
-    end = time.monotonic() + WAIT_TIMEOUT
-    while not cond():
-        if time.monotonic() > end:
-            raise TimeoutError(f"after {WAIT_TIMEOUT} s still not: {what}")
-        time.sleep(0.01)
+    """ Wait until cond() is true; the test case fails if it never is """
+    ksft_busy_wait(cond, sleep=0.01, deadline=WAIT_TIMEOUT, comment=what)
 
 
 def in_child(func):
@@ -175,6 +173,65 @@ def ifindex(netns, dev):
         return socket.if_nametoindex(dev)
 
 
+@functools.cache
+def reports_foreign():
+    """
+    Whether the kernel reports an unregistration under the mutex of a netns that
+    is not the device's. Says so if it does not, or if nobody knows.
+    """
+    try:
+        with gzip.open("/proc/config.gz", "rt") as file:
+            config = file.read()
+    except OSError:
+        ksft_pr("no /proc/config.gz: foreign unregistrations fail a test case "
+                "only if the kernel has CONFIG_DEBUG_NET_SMALL_RTNL")
+        return True
+    for option in ("CONFIG_NET_SMALL_RTNL", "CONFIG_DEBUG_NET_SMALL_RTNL"):
+        if f"\n{option}=y\n" not in config:
+            ksft_pr(f"no {option}: the kernel does not report foreign "
+                    "unregistrations, so no test case can fail for one")
+            return False
+    return True
+
+
+class KernelLog:
+    """
+    What the kernel logs from now on. An unregistration under the mutex of a
+    netns that is not the device's leaves no trace but its report there.
+    """
+
+    BAD = re.compile(
+        r"foreign unregistration|WARNING: |BUG: |Oops|refcount_t: |ODEBUG: "
+        r"|INFO: (task|rcu|trying|possible|suspicious)|blocked for more than"
+        r"|suspicious RCU usage|list_(add|del) corruption|(KASAN|KCSAN|UBSAN): "
+        r"|leaked reference|unregister_netdevice: waiting for")
+
+    def __init__(self):
+        self.fd = os.open("/dev/kmsg", os.O_RDWR | os.O_NONBLOCK |
+                          os.O_CLOEXEC)
+        os.lseek(self.fd, 0, os.SEEK_END)
+        reports_foreign()
+
+    def _messages(self):
+        while True:
+            try:
+                record = os.read(self.fd, 8192).decode(errors="replace")
+            except BlockingIOError:
+                return
+            except BrokenPipeError:
+                ksft_pr("the kernel's log has lost messages")
+                continue
+            yield record.partition(";")[2].partition("\n")[0]
+
+    def check(self):
+        """ Fail the test case if the kernel has reported a bug. Once only. """
+        # A message without a newline cannot be read before the next one
+        os.write(self.fd, b"rtnl_net_lib: end of a test case\n")
+        ksft_eq([message for message in self._messages()
+                 if self.BAD.search(message)], [], "in the kernel's log")
+        os.close(self.fd)
+
+
 class Held:
     """ Network namespaces held by consecutive file descriptors """
 
@@ -204,9 +261,12 @@ class Pool:
     it is, except for one: it counts against the limit of the user namespace
     that made it until the very end. So they are made by a helper process in a
     user namespace of its own, whose count is nobody else's.
+
+    A report in the kernel's log while there is a pool fails the test case.
     """
 
     def __init__(self):
+        self.log = KernelLog()
         self.live = {}
         self.sockets = []
         self.lock = multiprocessing.Lock()
@@ -350,6 +410,7 @@ class Pool:
         finally:
             self.sock.close()
             os.waitpid(self.pid, 0)
+            self.log.check()
 
 
 def nlattr(kind, value):
@@ -424,15 +485,15 @@ class Rtnl:
     def _ask(self, kind, flags, body, attrs):
         body += b"".join(nlattr(*attr) for attr in attrs)
         self.sock.send(struct.pack("=IHHII", len(body) + 16, kind,
-                                   flags | NLM_F_REQUEST | NLM_F_ACK, 1, 0) +
-                       body)
+                                   flags | Netlink.NLM_F_REQUEST |
+                                   Netlink.NLM_F_ACK, 1, 0) + body)
         answer = self.sock.recv(65536)
-        assert struct.unpack_from("=H", answer, 4)[0] == NLMSG_ERROR
+        assert struct.unpack_from("=H", answer, 4)[0] == Netlink.NLMSG_ERROR
         return -struct.unpack_from("=i", answer, 16)[0]
 
     def add(self, name, kind, netns, data=(), link=0, attrs=()):
         """ ip link add [link LINK] NAME [netns NETNS] type KIND """
-        return self.request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL,
+        return self.request(RTM_NEWLINK, NEW,
                             (IFLA_IFNAME, name),
                             *([(IFLA_NET_NS_FD, netns)] if netns else []),
                             *([(IFLA_LINK, link)] if link else []), *attrs,
@@ -473,7 +534,7 @@ class Rtnl:
         """ ip addr add (or del) ADDRESS/32 dev INDEX, IPv4 only """
         body = struct.pack("=BBBBi", socket.AF_INET, 32, 0, 0, index)
         return self._ask(RTM_NEWADDR if add else RTM_DELADDR,
-                         NLM_F_CREATE | NLM_F_EXCL if add else 0, body,
+                         NEW if add else 0, body,
                          [(IFA_LOCAL, socket.inet_aton(address))])
 
     def move(self, name, netns):
@@ -510,8 +571,7 @@ class Monitor(Rtnl):
 
     def deleted(self):
         """ Names of the devices that were announced dead since last asked """
-        return sorted(name for kind, name in self.events()
-                      if kind == RTM_DELLINK)
+        return deaths(self.events())
 
     @staticmethod
     def _parse(data):
@@ -527,6 +587,11 @@ class Monitor(Rtnl):
             data = data[(length + 3) & ~3:]
 
 
+def deaths(events):
+    """ Names of the devices that are announced dead by these events """
+    return sorted(name for kind, name in events if kind == RTM_DELLINK)
+
+
 class Nets:
     """
     Network namespaces by names that are short and stay, with a netlink socket
@@ -539,6 +604,8 @@ class Nets:
         self.nets = {}
         self.monitors = {}
         self.rtnl = {}
+        # Pairs of namespaces, of which the first one knows the second one
+        self.known = set()
         self.revive(*names)
 
     def __getattr__(self, name):
@@ -554,6 +621,13 @@ class Nets:
                 self.nets[name], = self.pool.add(name)
                 self.monitors[name] = self.pool.monitor(self.nets[name])
                 self.rtnl[name] = self.pool.rtnl(self.nets[name])
+
+    def introduce(self, where, which, netnsid):
+        """ Have a namespace known to another one by its netnsid """
+        pair = self.nets[where], self.nets[which]
+        if pair not in self.known:
+            ip(f"netns set {pair[1]} {netnsid}", ns=pair[0])
+            self.known.add(pair)
 
     def hold(self, *names):
         """ Namespaces that are to die, see Pool.hold() """
@@ -586,8 +660,8 @@ class Nets:
 
     def deleted(self):
         """ Devices announced dead, by namespace, if there are any """
-        return {name: dead for name, monitor in self.monitors.items()
-                if (dead := monitor.deleted())}
+        return {name: devs for name, monitor in self.monitors.items()
+                if (devs := monitor.deleted())}
 
     def check_left(self, comment="", **expected):
         """ Exactly these devices are there """
@@ -610,7 +684,7 @@ class Nets:
 class Nsim:
     """
     A netdevsim in a network namespace, while it is entered. If that dies,
-    devlink takes it to our own.
+    devlink takes it to our own. NetdevSimDev(ns=) wants a NetNS, and udev.
     """
 
     def __init__(self, netns, queues=1):
@@ -658,8 +732,7 @@ class Trace:
 
     def __init__(self, group, needs, config, **settings):
         if not os.path.isdir(f"{TRACING}/events"):
-            subprocess.run(["mount", "-t", "tracefs", "tracefs", TRACING],
-                           check=False, capture_output=True)
+            cmd(f"mount -t tracefs tracefs {TRACING}", fail=False)
         if not os.path.exists(f"{TRACING}/{needs}"):
             raise KsftSkipEx(f"no {needs}: not root, no tracefs, or no "
                              f"{config}")
@@ -697,8 +770,7 @@ def pr_outcomes(outcomes):
 
 def ip_fails(args, message):
     """ A command that has to fail, and to say why """
-    ret = cmd(f"ip {args}", fail=False)
-    ksft_true(ret.ret != 0, "the command succeeded")
+    ret = cmd(f"ip {args}", fail=False, expect_fail=True)
     ksft_in(message, ret.stderr)
 
 
@@ -707,12 +779,11 @@ def encap_route(netns, dest, via, dev):
     A route by way of a tunnel device, to the other end at via. Returns whether
     the kernel has such.
     """
-    ret = subprocess.run(["ip", "-n", netns, "route", "add", dest, "encap",
-                          "ip", "id", "1", "dst", via, "dev", dev],
-                         check=False, capture_output=True, text=True)
-    if ret.returncode and "CONFIG_LWTUNNEL" not in ret.stderr:
+    ret = cmd(f"ip -n {netns} route add {dest} encap ip id 1 dst {via} "
+              f"dev {dev}", fail=False)
+    if ret.ret and "CONFIG_LWTUNNEL" not in ret.stderr:
         raise OSError(ret.stderr)
-    return ret.returncode == 0
+    return ret.ret == 0
 
 
 def udp_in_ip(source, dest, port, data):
@@ -731,7 +802,7 @@ def udp_in_ip(source, dest, port, data):
 def require_modules(*names):
     """ Skip a test that unloads these if one is not there or built in """
     for name in names:
-        subprocess.run(["modprobe", "-q", name], check=False)
+        cmd(f"modprobe -q {name}", fail=False)
         if not os.path.exists(f"/sys/module/{name}/refcnt"):
             raise KsftSkipEx(f"{name} is not a module")
 

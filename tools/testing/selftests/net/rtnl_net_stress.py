@@ -273,7 +273,7 @@ class Object:
             self.make_upper(hold, part, numbers)
 
     def number(self, part):
-        """ Nobody else's, ever """
+        """ Unlike those of 63 other objects, and of this one's other parts """
         return ((self.life * 8 + ord(part) - ord("a")) * 64 + self.num) % 64000
 
     def make_upper(self, hold, part, numbers):

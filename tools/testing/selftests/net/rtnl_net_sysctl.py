@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 
 """
-Write sysctls of a device again and again while it dies from afar.
+Write sysctls of a device again and again while a deletion in another network
+namespace takes it down.
 
        A              B           Z
    +-------+      +-------+   +-------+
@@ -11,13 +12,13 @@ Write sysctls of a device again and again while it dies from afar.
    writers of     deletes     makes the pair, deletes b0
    conf/a0/*      b0          by its netnsid
 
-A device's death waits for its sysctl handlers to return, and some of these
-take RTNL. A handler that did more with it than its own job, like unregister
-the devices that somebody else wants dead, would wait for itself.
+Unregistering a device waits for its sysctl handlers to return, and some of
+these take RTNL. A handler whose rtnl_unlock() unregistered the device would
+wait for itself.
 
-Each round makes the pair, waits until every writer has had a write through,
-and deletes the pair from B or Z. Nothing may hang, and the pair has to be gone
-at once.
+Each round makes the pair, waits until every writer has written, and deletes the
+pair from B or Z. Nothing may hang, and the pair has to be gone when the command
+returns. The same is done with an ipvlan a0 whose lower device is in B.
 
 Environment: ROUNDS
 """
@@ -27,14 +28,15 @@ import os
 
 from lib.py import KsftNamedVariant, NetNSEnter, ip, ksft_eq, ksft_exit, \
     ksft_pr, ksft_run, ksft_variants
-from rtnl_net_lib import NetnsFd, Pool, busywait, strerror
+from rtnl_net_lib import NetnsFd, Pool, busywait, ifindex, ipvlan_data, \
+    strerror
 
 ROUNDS = int(os.environ.get("ROUNDS", "40"))
 NETNSID_B = 100
 
 
 class Writer:
-    """ A process that writes values to a file in turn, while it is there """
+    """ A process that writes values to a file in turn, if it is there """
 
     def __init__(self, netns, path, values):
         self.path = path
@@ -60,7 +62,7 @@ class Writer:
         self.writes.value += 1
 
     def end(self):
-        """ Let the process end after what it is at """
+        """ Let the process end after this write """
         self.stop.set()
         self.proc.join()
 
@@ -116,8 +118,33 @@ def write_while_dying(files):
         ksft_pr(f"{total} writes in {ROUNDS} rounds")
 
 
+def write_while_lower_dies():
+    """ a0 is an ipvlan on low, which is deleted in B """
+    with Pool() as pool:
+        net_a, net_b = pool.add("a", "b")
+        rtnl_a, rtnl_b = map(pool.rtnl, (net_a, net_b))
+        writers = [Writer(net_a, *_conf("ipv6", "disable_ipv6", "1", "0"))
+                   for _ in range(3)]
+        try:
+            with NetnsFd(net_a) as fd_a, NetnsFd(net_b) as fd_b:
+                for num in range(ROUNDS):
+                    err = rtnl_b.add("low", "dummy", fd_b)
+                    ksft_eq(strerror(err), "success", f"in round {num}")
+                    err = rtnl_b.add("a0", "ipvlan", fd_a, ipvlan_data("l2"),
+                                     link=ifindex(net_b, "low"))
+                    ksft_eq(strerror(err), "success", f"in round {num}")
+                    rtnl_a.set_up("a0")
+                    wait_for_writes(writers)
+                    err = rtnl_b.delete("low")
+                    ksft_eq(strerror(err), "success", f"in round {num}")
+                    ksft_eq(pool.extra(), {}, f"in round {num}")
+        finally:
+            for writer in writers:
+                writer.end()
+
+
 def netns_death_while_writing():
-    """ The same, but it is B's death that takes a0 """
+    """ B dies, and with it the pair """
     with Pool() as pool:
         net_a, = pool.add("a")
         rtnl_a = pool.rtnl(net_a)
@@ -139,7 +166,8 @@ def netns_death_while_writing():
 
 def main():
     """ All of the above """
-    ksft_run([write_while_dying, netns_death_while_writing])
+    ksft_run([write_while_dying, write_while_lower_dies,
+              netns_death_while_writing])
     ksft_exit()
 
 

@@ -3,7 +3,7 @@
 
 """
 Delete veth pairs whose ends are in different network namespaces, in every way
-that there is.
+that there is, and vxcan pairs in some.
 
        A                B           C: where ends are moved to
    +---------+     +---------+      Z: where commands come from that concern
@@ -11,9 +11,9 @@ that there is.
    +----|----+     +----|----+         by netnsids
         +-------<>------+
 
-When the command returns, both ends are gone, each namespace has been told so,
+When the command returns, both ends are gone, each namespace has its RTM_DELLINK,
 and the names are free: none of these checks waits. Only the death of a
-namespace is waited for, as nobody knows when "ip netns del" has its effect.
+namespace is waited for, as "ip netns del" returns before it.
 
 Environment: ROUNDS of deletions and creations with the same names, RACES of
 two processes
@@ -24,8 +24,8 @@ import os
 import random
 import subprocess
 
-from lib.py import KsftNamedVariant, ip, ksft_disruptive, ksft_eq, ksft_exit, \
-    ksft_in, ksft_pr, ksft_run, ksft_true, ksft_variants
+from lib.py import KsftNamedVariant, KsftSkipEx, cmd, ip, ksft_disruptive, \
+    ksft_eq, ksft_exit, ksft_in, ksft_pr, ksft_run, ksft_true, ksft_variants
 from rtnl_net_lib import Nets, NetnsFd, Pool, at_once, devices, ifindex, \
     ip_fails, require_modules, strerror
 
@@ -37,15 +37,16 @@ NETNSID = {"a": 100, "b": 200}
 class Setup(Nets):
     """ The namespaces, with what listens in them """
 
-    def __init__(self, pool):
+    def __init__(self, pool, kind="veth"):
         super().__init__(pool, "a", "b", "c", "z")
+        self.kind = kind
         for end, netnsid in NETNSID.items():
-            ip(f"netns set {self.nets[end]} {netnsid}", ns=self.z)
+            self.introduce("z", end, netnsid)
 
     def add(self):
         """ Make the pair. Fails if anything has these names. """
-        ip(f"link add a0 netns {self.a} type veth peer b0 netns {self.b}",
-           ns=self.z)
+        ip(f"link add a0 netns {self.a} type {self.kind} "
+           f"peer b0 netns {self.b}", ns=self.z)
 
     def check_names_free(self):
         """ The same pair can be made and deleted again, at once """
@@ -117,6 +118,32 @@ def delete(func):
         s.check_names_free()
 
 
+@ksft_variants([
+    KsftNamedVariant("by_name_from_a", _del_a),
+    KsftNamedVariant("by_name_from_b", _del_b),
+    KsftNamedVariant("by_group_of_both_ends", _del_group_both_ends),
+    KsftNamedVariant("with_netns", None),
+])
+def delete_vxcan(func):
+    """ The same for vxcan, which shares how a pair is deleted """
+    with Pool() as pool:
+        s = Setup(pool, "vxcan")
+        ret = cmd(f"ip -n {s.z} link add z0 type vxcan peer z1", fail=False)
+        if "Unknown device type" in ret.stderr:
+            raise KsftSkipEx("the kernel has no vxcan")
+        ip("link del z0", ns=s.z)
+        s.add()
+        s.deleted()
+        if func:
+            func(s)
+            s.check_gone(a=["a0"], b=["b0"])
+        else:
+            s.kill("a")
+            s.check_gone(b=["b0"])
+            s.revive("a")
+        s.check_names_free()
+
+
 def delete_group_same_netns():
     """ Both ends in one namespace and in the group that is deleted """
     with Pool() as pool:
@@ -175,7 +202,7 @@ def netns_death(dies, lives, dev):
 
 
 def netns_death_of_both():
-    """ Nobody is left to be told, but both namespaces have to go """
+    """ No namespace is left that hears of it, and both have to go """
     with Pool() as pool:
         s = Setup(pool)
         s.add()
@@ -193,7 +220,7 @@ def netns_death_and_delete():
             s.deleted()
             s.hold("a").close()
             outcomes.add(strerror(s.rtnl["b"].delete("b0")))
-            # Whoever it was: gone, told once
+            # Either way it is gone, and announced once
             s.check_gone(b=["b0"])
             s.revive("a")
         ksft_true(outcomes <= {"success", "ENODEV"}, outcomes)
@@ -247,7 +274,7 @@ def race_move():
                     lambda: s.rtnl["b"].delete("b0"))
             ksft_eq(strerror(err_delete), "success")
             ksft_in(strerror(err_move), ["success", "ENODEV"])
-            # Moving looks like a death to who is left behind
+            # A move is announced as a death in the old namespace
             s.check_gone(a=["a0"], b=["b0"], c=[] if err_move else ["a0"])
             moved += not err_move
         ksft_pr(f"the move came first in {moved} of {RACES} rounds")
@@ -301,10 +328,10 @@ def names_free():
 
 def main():
     """ All of the above """
-    ksft_run([delete, delete_group_same_netns, delete_after_move,
-              delete_after_swap, netns_death, netns_death_of_both,
-              netns_death_and_delete, race_both_ends, race_move,
-              newlink_fails, names_free, rmmod])
+    ksft_run([delete, delete_vxcan, delete_group_same_netns,
+              delete_after_move, delete_after_swap, netns_death,
+              netns_death_of_both, netns_death_and_delete, race_both_ends,
+              race_move, newlink_fails, names_free, rmmod])
     ksft_exit()
 
 

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef _NET_CORE_RTNL_NET_H
+#define _NET_CORE_RTNL_NET_H
+
+#include <linux/netdevice.h>
+#include <linux/rtnetlink.h>
+#include <linux/sched.h>
+#include <net/net_namespace.h>
+
+/**
+ * struct rtnl_section - what a thread collects while it holds RTNL
+ * @todo_list: unregistered devices, to be freed after RTNL is released
+ * @unlink_list: devices whose nesting level changes when RTNL is released
+ * @defer_skbs: skbs to be freed after RTNL is released
+ * @kick_list: netns with pending devices, linked by rtnl_kick_list
+ * @nr_nets: number of netns whose mutexes the thread holds
+ * @net: netns whose mutex the thread acquired first, or NULL
+ */
+struct rtnl_section {
+	struct list_head	todo_list;
+#ifdef CONFIG_LOCKDEP
+	struct list_head	unlink_list;
+#endif
+	struct sk_buff		*defer_skbs;
+#ifdef CONFIG_NET_SMALL_RTNL
+	struct list_head	kick_list;
+	unsigned int		nr_nets;
+	struct net		*net;
+#endif
+};
+
+extern struct rtnl_section rtnl_exclusive_section;
+
+/* RTNL is a mutex, so there is one section at a time, that of its holder */
+static inline struct rtnl_section *rtnl_section(void)
+{
+	return &rtnl_exclusive_section;
+}
+
+#ifdef CONFIG_NET_SMALL_RTNL
+void rtnl_net_work_func(struct work_struct *work);
+void rtnl_net_queue_work(struct net *net);
+void rtnl_net_flush_work(struct net *net);
+void rtnl_net_work_init(void);
+void rtnl_net_leave(void);
+void rtnl_net_adopt(void);
+
+static inline void rtnl_net_preinit(struct net *net)
+{
+	mutex_init(&net->rtnl_mutex);
+	lock_set_cmp_fn(&net->rtnl_mutex, rtnl_net_lock_cmp_fn, NULL);
+	INIT_WORK(&net->rtnl_work, rtnl_net_work_func);
+	INIT_LIST_HEAD(&net->rtnl_kick_list);
+	INIT_LIST_HEAD(&net->rtnl_drain_list);
+	INIT_LIST_HEAD(&net->dev_unreg_head);
+	spin_lock_init(&net->dev_unreg_lock);
+}
+
+/* To be called right after @net's mutex is acquired */
+static inline void rtnl_net_acquired(struct net *net)
+{
+	struct rtnl_section *section = rtnl_section();
+
+	WRITE_ONCE(net->rtnl_owner, current);
+	if (!section->nr_nets++)
+		section->net = net;
+}
+
+/* To be called right before @net's mutex is released */
+static inline void rtnl_net_release(struct net *net)
+{
+	struct rtnl_section *section = rtnl_section();
+
+	section->nr_nets--;
+	if (section->net == net)
+		section->net = NULL;
+	WRITE_ONCE(net->rtnl_owner, NULL);
+}
+
+/* Whether this thread holds @net's mutex: mutex_is_locked() is also true if
+ * another thread does.
+ */
+static inline bool rtnl_net_is_mine(const struct net *net)
+{
+	return READ_ONCE(net->rtnl_owner) == current;
+}
+
+/* The netns that trace events name as that on whose behalf a device of @home is
+ * queued: @home if this thread holds its mutex, else the first one that it holds.
+ */
+static inline const struct net *rtnl_net_from(const struct net *home)
+{
+	return rtnl_net_is_mine(home) ? home : rtnl_section()->net;
+}
+
+static inline bool rtnl_net_kicked(const struct rtnl_section *section)
+{
+	return !list_empty(&section->kick_list);
+}
+
+static inline void netdev_unreg_init(struct net_device *dev)
+{
+	INIT_LIST_HEAD(&dev->unreg_list_net);
+}
+
+static inline bool netdev_unreg_pending(const struct net_device *dev)
+{
+	return !list_empty(&dev->unreg_list_net);
+}
+
+/* Whether nothing keeps @net from being freed */
+static inline bool netdev_unreg_empty(const struct net *net)
+{
+	return list_empty(&net->dev_unreg_head) &&
+	       list_empty(&net->rtnl_kick_list) &&
+	       !atomic_read(&net->dev_reap_count);
+}
+
+static inline void net_reap_begin(struct net *net)
+{
+	atomic_inc(&net->dev_reap_count);
+}
+
+static inline void net_reap_done(struct net *net)
+{
+	if (atomic_dec_and_test(&net->dev_reap_count))
+		wake_up(&netdev_unregistering_wq);
+}
+
+/* The thread that unregistered a device locks the device's netns again while it
+ * waits for references. So dismantle waits for such threads before it frees the
+ * netns.
+ */
+static inline void net_reap_wait(struct net *net)
+{
+	wait_event(netdev_unregistering_wq, !atomic_read(&net->dev_reap_count));
+}
+
+void rtnl_net_lock_nest(struct net *net);
+void __rtnl_unlock_untraced(void);
+void rtnl_net_kick(struct net *net);
+bool rtnl_net_may_unregister(const struct net *net, const struct net *home);
+void rtnl_net_drain(void);
+void netdev_unreg_collect(struct net *net, struct list_head *head);
+#else
+static inline void rtnl_net_preinit(struct net *net)
+{
+}
+
+#define __rtnl_unlock_untraced	__rtnl_unlock
+
+static inline void rtnl_net_flush_work(struct net *net)
+{
+}
+
+static inline void rtnl_net_work_init(void)
+{
+}
+
+static inline void rtnl_net_leave(void)
+{
+}
+
+static inline void rtnl_net_adopt(void)
+{
+}
+
+static inline void netdev_unreg_init(struct net_device *dev)
+{
+}
+
+static inline bool netdev_unreg_pending(const struct net_device *dev)
+{
+	return false;
+}
+
+static inline bool netdev_unreg_empty(const struct net *net)
+{
+	return true;
+}
+
+static inline void net_reap_begin(struct net *net)
+{
+}
+
+static inline void net_reap_done(struct net *net)
+{
+}
+
+static inline void net_reap_wait(struct net *net)
+{
+}
+
+static inline void rtnl_net_drain(void)
+{
+}
+
+static inline void netdev_unreg_unpend(struct net_device *dev)
+{
+}
+
+static inline void netdev_unreg_move(struct net_device *dev, struct net *net)
+{
+	dev_net_set(dev, net);
+}
+#endif
+
+#ifdef CONFIG_DEBUG_NET_SMALL_RTNL
+void rtnl_net_check_home(const struct net_device *dev);
+#else
+static inline void rtnl_net_check_home(const struct net_device *dev)
+{
+}
+#endif
+
+#endif
