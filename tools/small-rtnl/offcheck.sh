@@ -108,10 +108,12 @@ else
 	patched=$BUILD/linux/.obj-off-touched
 fi
 
-# Members, offsets and size of a structure
+# Members, offsets and size of a structure. An empty structure of ours, which the
+# option fills, takes no room: not a member.
 layout()
 {
-	pahole -C "$1" "$2" | sed '/^$/d'
+	pahole -C "$1" "$2" |
+		sed -E '/^$/d; /struct rtnl_[a-z_]+ .* 0 \*\/$/d; s/, members: [0-9]+//'
 }
 
 size()
