@@ -732,7 +732,7 @@ class Trace:
 
     def __init__(self, group, needs, config, **settings):
         if not os.path.isdir(f"{TRACING}/events"):
-            cmd(f"mount -t tracefs tracefs {TRACING}", fail=False)
+            cmd(f"mount -t tracefs none {TRACING}", fail=False)
         if not os.path.exists(f"{TRACING}/{needs}"):
             raise KsftSkipEx(f"no {needs}: not root, no tracefs, or no "
                              f"{config}")
