@@ -17,6 +17,8 @@ SIGNOFF ?=
 SERIES ?=
 JOBS ?=
 MACHINE ?=
+PATCHES ?=
+MUTANTS ?=
 BUILD ?= $(CURDIR)/build
 
 # An empty one means the script's own default
@@ -39,6 +41,9 @@ endif
 ifneq ($(JOBS),)
 export JOBS
 endif
+ifneq ($(PATCHES),)
+export PATCHES
+endif
 ifneq ($(MACHINE),)
 export MACHINE
 endif
@@ -49,7 +54,7 @@ tools := tools/small-rtnl
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all vm um tree export mbox check stress bench base bases deps clean distclean
+.PHONY: help run test test-all vm um tree export mbox check stress bench bisect mutants base bases deps clean distclean
 .PHONY: plan-run plan-test plan-test-all
 # Each target starts with a set-up that must not run twice at once
 .NOTPARALLEL:
@@ -117,6 +122,12 @@ bench: tree ## measure stock against patched: a table of ratios, plots, bench/re
 base: deps ## fetch, verify and cache the base kernel
 	@$(tools)/base.sh
 
+bisect: tree ## each patch compiles by itself; PATCHES=N..M or a series
+	@$(tools)/bisect.sh
+
+mutants: tree ## break the kernel on purpose: a test must notice; MUTANTS= only these
+	@$(tools)/mutants.py $(MUTANTS)
+
 bases: tree ## try the queue, without fuzz, on every 7.2.y that the mirrors offer
 	@$(tools)/queue.py bases
 
@@ -124,7 +135,7 @@ deps: ## the packages needed: install them (root on Debian) or say which
 	@$(tools)/deps.sh
 
 clean: ## remove what was compiled; the trees stay
-	rm -rf $(BUILD)/linux/.obj-* $(BUILD)/stock/.obj-* $(BUILD)/log $(BUILD)/bench
+	rm -rf $(BUILD)/linux/.obj-* $(BUILD)/stock/.obj-* $(BUILD)/scratch/linux/.obj-* $(BUILD)/log $(BUILD)/bench
 
 distclean: ## remove all of build/, with commits not exported; the cache of downloads stays
 	rm -rf $(BUILD)

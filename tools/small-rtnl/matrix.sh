@@ -80,16 +80,31 @@ new_warnings()
 	mapfile -t suspects < <(sed -n 's/^\([^:]*\)\.c:.*/\1.o/p' "$1.warnings" | sort -u)
 	stock_tree
 	compile "$1-stock" "${suspects[@]}" || true
-	awk '{ text = $0; sub(/:[0-9]+:[0-9]+:/, ":", text) }
-		FNR == NR { known[text]; next }
-		!(text in known)' "$1-stock.warnings" "$1.warnings"
+	not_known "$1-stock.warnings" "$1.warnings"
 }
 
-for name in "${names[@]}"; do
-	IFS=- read -r cc arch option how <<<"$name"
+# not_known KNOWN WARNINGS: those that are new, wherever they stand
+not_known()
+{
+	awk '{ text = $0; sub(/:[0-9]+:[0-9]+:/, ":", text) }
+		FILENAME == ARGV[1] { known[text]; next }
+		!(text in known)' "$1" "$2"
+}
+
+# Sets cc, arch, option and how
+parse_name()
+{
+	IFS=- read -r cc arch option how <<<"$1"
 	[[ $cc-$arch-$option-$how =~ ^(gcc|clang)-(x86_64|i386)-(on|off)-(m|y)$ ]] ||
-		die "'$name' is no COMPILER-ARCH-OPTION-HOW like gcc-x86_64-on-m"
+		die "'$1' is no COMPILER-ARCH-OPTION-HOW like gcc-x86_64-on-m"
 	[ "$cc" = gcc ] || cc=$clang
+}
+
+# bisect.sh takes the functions
+[ "${BASH_SOURCE[0]}" = "$0" ] || return 0
+
+for name in "${names[@]}"; do
+	parse_name "$name"
 	log=$BUILD/log/matrix-$name
 	mkdir -p "$BUILD/log"
 	rc=0
