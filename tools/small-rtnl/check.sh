@@ -237,6 +237,7 @@ fi
 
 check "queue.py on a small base" "$TOOLS/test-queue.sh"
 check "base.sh on a mirror of our own" "$TOOLS/test-base.sh"
+check "mutants.py and bisect.sh on a small tree" "$TOOLS/test-mutants.sh"
 check "no package registry is named" no_registry_hosts
 check "callers.py: it is known under which mutex each device dies" "$TOOLS/callers.py" "$LINUX"
 check "callers.py finds a caller that nobody listed" unknown_caller

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh disable=SC2034
-# Sourced: what vm.sh and um.sh exit with, other than the script's own status.
+# Sourced: what vm.sh exits with, other than the script's own status.
 # 'make help' and README.md name them too.
 ST_LOG=200	# the kernel log holds a warning or another report
 ST_LEAK=201	# the script left a net device or a namespace behind

@@ -7,8 +7,8 @@
 # shellcheck disable=SC2317
 
 . "$(dirname "$0")/lib.sh"
-# shellcheck source=tap.sh
-. "$TOOLS/tap.sh"
+# shellcheck source=says.sh
+. "$TOOLS/says.sh"
 
 TMP=$(mktemp -d)
 trap 'rm -rf "$TMP"' EXIT
@@ -16,40 +16,6 @@ REPO=$TMP/repo
 export SMALL_RTNL_CACHE=$TMP/cache BUILD=$REPO/build KERNEL_ORG=file://$TMP/org
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 MIRROR=$TMP/mirror
 unset KERNEL_SRC SERIES
-
-# says STATUS WORD... -- COMMAND...: its status, and a line that holds the words
-says()
-{
-	local want=$1 words=() word rc=0
-
-	shift
-	while [ "$1" != -- ]; do
-		words+=("$1")
-		shift
-	done
-	shift
-	"$@" >"$TMP/out" 2>&1 || rc=$?
-	[ "$rc" -eq "$want" ] || {
-		echo "status $rc" >>"$TMP/out"
-		return 1
-	}
-	for word in "${words[@]}"; do
-		grep -qF -- "$word" "$TMP/out" || {
-			echo "nowhere: $word" >>"$TMP/out"
-			return 1
-		}
-	done
-}
-
-# check NAME COMMAND...
-check()
-{
-	local name=$1 rc=0
-
-	shift
-	"$@" || rc=$?
-	result "$rc" "$name" "$TMP/out"
-}
 
 # source_of VERSION TEXT: a kernel of two files
 source_of()

@@ -7,8 +7,8 @@
 # shellcheck disable=SC2317
 
 . "$(dirname "$0")/lib.sh"
-# shellcheck source=tap.sh
-. "$TOOLS/tap.sh"
+# shellcheck source=says.sh
+. "$TOOLS/says.sh"
 
 TMP=$(mktemp -d)
 trap 'rm -rf "$TMP"' EXIT
@@ -18,40 +18,6 @@ export BUILD=$REPO/build SMALL_RTNL_CACHE=$TMP/cache TMP
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
 export GIT_AUTHOR_NAME=x GIT_AUTHOR_EMAIL=x GIT_COMMITTER_NAME=x GIT_COMMITTER_EMAIL=x
 unset PATCHES TIMEOUT GUEST_ENV
-
-# says STATUS WORD... -- COMMAND...: its status, and that it prints the words
-says()
-{
-	local want=$1 words=() word rc=0
-
-	shift
-	while [ "$1" != -- ]; do
-		words+=("$1")
-		shift
-	done
-	shift
-	"$@" >"$TMP/out" 2>&1 || rc=$?
-	[ "$rc" -eq "$want" ] || {
-		echo "status $rc" >>"$TMP/out"
-		return 1
-	}
-	for word in "${words[@]}"; do
-		grep -qF -- "$word" "$TMP/out" || {
-			echo "nowhere: $word" >>"$TMP/out"
-			return 1
-		}
-	done
-}
-
-# check NAME COMMAND...
-check()
-{
-	local name=$1 rc=0
-
-	shift
-	"$@" || rc=$?
-	result "$rc" "$name" "$TMP/out"
-}
 
 # mutant NAME CAUGHT-BY FROM TO: one that changes a word of net/a.c
 mutant()

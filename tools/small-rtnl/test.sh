@@ -19,12 +19,9 @@ SHORT=(check matrix off kunit demo selftests stress vm_harness bench)
 # 'make test-all' has these in addition, and all forms of matrix and off
 ALL=(matrix_all off_whole selftests_stock selftests_off kunit_tree stress_long
 	grace_periods regress bases kunit_qemu vm_harness_qemu bench_qemu stress_qemu
-	selftests_qemu stress_kasan stress_kcsan)
+	selftests_qemu stress_kasan stress_kcsan bisect mutants)
 # Only by name: a User-mode Linux with KASAN, which nobody has built yet
 EXTRA=(stress_kasan_um selftests_kasan_um)
-for name in bisect mutants; do
-	[ ! -x "$TOOLS/$name.sh" ] || ALL+=("$name")
-done
 
 # Minutes on 2 quiet cores, without the kernels, and which these are: of PATCHED
 # and STOCK, to be built by build.sh
@@ -342,7 +339,7 @@ test_bisect()
 
 test_mutants()
 {
-	"$TOOLS/mutants.sh"
+	"$TOOLS/mutants.py"
 }
 
 # results NAME STATUS: number the results in the log of a test. What stands

@@ -20,8 +20,6 @@ SCRIPT=${SCRIPT:-}
 SMP=${SMP:-2}
 MEM=${MEM:-2G}
 MODULES=${MODULES:-}
-# mutants.py says UML=1
-[ "${UML:-0}" != 1 ] || MACHINE=um
 MACHINE=${MACHINE:-qemu}
 
 check_arguments()
