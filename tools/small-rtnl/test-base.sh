@@ -2,9 +2,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # Test base.sh and 'queue.py bases' against a mirror of our own: an apt-get and
 # an apt-cache that answer from a folder, and a kernel.org that is one.
-#
-# says() is called through check(), which shellcheck does not see:
-# shellcheck disable=SC2317
 
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=says.sh

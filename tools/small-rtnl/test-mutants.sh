@@ -2,9 +2,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # Test mutants.py and bisect.sh on a tree of a few files, with programs of our
 # own in the places of build.sh, vm.sh and make, so that it takes seconds.
-#
-# says() is called through check(), which shellcheck does not see:
-# shellcheck disable=SC2317
 
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=says.sh
