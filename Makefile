@@ -54,7 +54,7 @@ tools := tools/small-rtnl
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all vm um tree export mbox check stress bench bisect mutants base bases deps clean distclean
+.PHONY: help run test test-all vm um tree export mbox check stress bench bisect model mutants base bases deps clean distclean
 .PHONY: plan-run plan-test plan-test-all
 # Each target starts with a set-up that must not run twice at once
 .NOTPARALLEL:
@@ -124,6 +124,9 @@ base: deps ## fetch, verify and cache the base kernel
 
 bisect: tree ## each patch compiles by itself; PATCHES=N..M or a series
 	@$(tools)/bisect.sh
+
+model: deps ## check a model of the sections and drains with spin; breaks each of its rules
+	@$(tools)/model.sh
 
 mutants: tree ## break the kernel on purpose: a test must notice; MUTANTS= only these
 	@$(tools)/mutants.py $(MUTANTS)

@@ -9,10 +9,10 @@ packages=(gcc make libc6-dev flex bison bc libelf-dev libssl-dev zlib1g-dev cpio
 	kmod rsync xz-utils ccache dwarves sparse shellcheck git patch perl jq
 	python3 python3-yaml qemu-system-x86 seabios busybox-static iproute2
 	iputils-ping ethtool libmnl-dev gnuplot-nox libcap2-bin procps util-linux
-	debian-archive-keyring clang-19)
+	debian-archive-keyring clang-19 spin)
 commands=(gcc make flex bison bc cpio depmod rsync xz ccache pahole sparse
 	shellcheck git patch perl jq python3 gnuplot qemu-system-x86_64 busybox ip
-	ping ethtool setsid unshare flock)
+	ping ethtool setsid unshare flock spin)
 
 missing_commands()
 {

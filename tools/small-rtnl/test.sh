@@ -15,7 +15,7 @@
 
 # 'make test': what User-mode Linux can tell, as it runs ten times as fast as QEMU
 # emulates. What builds least comes first.
-SHORT=(check matrix off kunit demo selftests stress vm_harness bench)
+SHORT=(check model matrix off kunit demo selftests stress vm_harness bench)
 # 'make test-all' has these in addition, and all forms of matrix and off
 ALL=(matrix_all off_whole selftests_stock selftests_off kunit_tree stress_long
 	grace_periods regress bases kunit_qemu vm_harness_qemu bench_qemu stress_qemu
@@ -26,7 +26,7 @@ EXTRA=(stress_kasan_um selftests_kasan_um)
 # Minutes on 2 quiet cores, without the kernels, and which these are: of PATCHED
 # and STOCK, to be built by build.sh
 declare -A COSTS=(
-	[check]=5 [matrix]=4 [off]=3 [kunit]="1 patched-um" [demo]="1 patched-um"
+	[check]=5 [model]=2 [matrix]=4 [off]=3 [kunit]="1 patched-um" [demo]="1 patched-um"
 	[selftests]="25 patched-um" [stress]="1 patched-um" [vm_harness]="2 patched-um"
 	[bench]="2 patched-um" [stress_kasan]="8 patched-kasan"
 	[matrix_all]=50 [off_whole]="3 stock-off patched-off"
@@ -76,6 +76,11 @@ selftests()
 test_check()
 {
 	"$TOOLS/check.sh"
+}
+
+test_model()
+{
+	"$TOOLS/model.sh"
 }
 
 # The kernels of the other tests are gcc's, 64 bit, with modules; matrix_all has

@@ -1,5 +1,54 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* HEADER */
+/* Sections of different netns that run side by side: who drains, who waits for whom.
+ * "make model" checks it with spin; tools/small-rtnl/model.sh has the list of
+ * configurations (-D C_x), of sound alternatives, and of broken variants (-D
+ * BREAK_x), each of which breaks one rule and must be caught.
+ *
+ * RTNL is a rw_semaphore, on which a waiting writer stops new readers. A section
+ * holds it shared, with the mutex of its netns, or exclusive. The rules I1 to I8 are
+ * those of Documentation/networking/per_netns_rtnl.rst. The assertions look at
+ * who[], which nothing else reads: all requests that take a device down, also as
+ * the upper of another one.
+ *
+ * Who waits for a drain under way in another section?
+ *
+ * A request: until each device that it made pending, or met pending, is freed, by
+ * whomever. The mutex of the device's netns is not enough (BREAK_WAIT): it says that
+ * the device is unregistered, and the other section frees it later. Nor is waiting
+ * until it is freed (BREAK_PIN): its uppers, which the other section's handler made
+ * pending elsewhere, may be freed after it, and the request does not know of them.
+ * Either a device is not freed before all devices that its NETDEV_UNREGISTER queued
+ * are (parent[], a reference that the upper has until free_netdev()), or a request
+ * has a count that its devices inherit (-D BY_REQUEST). Both are sound. The request
+ * frees its own devices before it waits (BREAK_EARLY: it waits for itself, or two
+ * requests for each other), and holds neither RTNL nor a mutex.
+ *
+ * Dismantle: for its own devices as a request; for dev_reap_count of the netns
+ * before it is freed (BREAK_REAP); and, before the first ->exit(), for each device
+ * that uses the netns and that another section has made pending or collected
+ * (BREAK_BARRIER), as the driver does not list it any longer. Either by an exclusive
+ * section that drains all that is pending in any netns: what was left to the works
+ * is not all (BREAK_ADOPT), as a drain drops RTNL between two netns. Or by a count
+ * in the netns that is used, from claim to NETREG_UNREGISTERING, for which dismantle
+ * waits without RTNL (-D USE_COUNT), and which needs no exclusive section.
+ *
+ * Module unload: for dev_unreg_count, as rtnl_lock_unregistering_all() does
+ * (BREAK_UNLOAD), and then as a request for all its devices, pending ones included.
+ *
+ * Two sections kick one netns: does each need an entry?
+ *
+ * Not for safety (-D RELY, with one entry for all sections): the second may rely on
+ * the first if it waits as above, which it has to do anyhow, and if the entry is
+ * removed before the mutex is acquired and the list is collected (BREAK_CLEAR). Who
+ * relies without waiting breaks I7. With an entry for each section the section does
+ * not depend on when another one gets RTNL again; it has the same wait. Either way
+ * an entry has a passive reference on the netns (BREAK_REF): another section may
+ * drain it, and dismantle end, before.
+ *
+ * Not in the model: rebroadcasts, grace periods, ->priv_destructor()s that use
+ * another netns, starvation (only safety and deadlocks are checked), more than four
+ * devices, processes and one work, and batches of more netns than there are.
+ */
 
 /* The devices, and how they hang together. a0 of netns 0 and b0 of netns 1 are a
  * pair, u0 of netns 2 is an upper of b0, t0 of netns 0 is a tunnel whose socket is
@@ -628,7 +677,7 @@ proctype mover(byte t, x, from, to)
 }
 #endif
 
-#if defined(C_MOVE) || defined(C_DISMANTLE) || defined(C_SYSCTL)
+#if defined(C_KICK) || defined(C_MOVE) || defined(C_SYSCTL)
 /* An ioctl: an exclusive section that uses netns n */
 proctype exclusive(byte t, n)
 {
@@ -679,11 +728,20 @@ proctype sysctl(byte t, n, x)
 }
 #endif
 
-inline take_down(x, cond)
+/* A claimed device has left the list of its driver, so that only a walk of its
+ * own netns still meets it
+ */
+#ifdef LISTED
+#define MEETS(x, n)	NEEDS(x, n)
+#else
+#define MEETS(x, n)	(home[x] == n)
+#endif
+
+inline take_down(x, cond, meets)
 {
 	if
 	:: cond && st[x] == REG -> pend(x, NONE)
-	:: cond && st[x] == PEND ->
+	:: meets && st[x] == PEND ->
 		EVENT(MET_PENDING);
 		who[x] = who[x] | BIT(t);
 		want[t] = want[t] | BIT(x);
@@ -714,7 +772,7 @@ proctype dismantle(byte t, n)
 	/* ->exit_rtnl() and ->dellink(): its devices, and the tunnels that use it */
 	atomic {
 		for (v : 0 .. ND - 1) {
-			take_down(v, NEEDS(v, n))
+			take_down(v, NEEDS(v, n), MEETS(v, n))
 		}
 		v = 0
 	}
@@ -776,7 +834,7 @@ proctype unload(byte t)
 	adopt();
 	atomic {
 		for (v : 0 .. ND - 1) {
-			take_down(v, true)
+			take_down(v, true, true)
 		}
 		v = 0
 	}
@@ -810,7 +868,19 @@ init
 			passive[i] = 1
 		}
 		device(B0, 1);
-#ifndef C_LEAVE
+#ifdef C_KICK
+		/* two pairs, with one end each in netns 2 */
+		device(A0, 0);
+		device(U0, 2);
+		device(T0, 2);
+		peer[A0] = U0;
+		peer[U0] = A0;
+		peer[B0] = T0;
+		peer[T0] = B0;
+		START(0); run dellink(0, 0, A0, false);
+		START(1); run dellink(1, 1, B0, false);
+		START(2); run exclusive(2, 2);
+#elif !defined(C_LEAVE)
 		device(A0, 0);
 		peer[A0] = B0;
 		peer[B0] = A0;
@@ -845,7 +915,6 @@ init
 		threads++; run dismantle(0, 1);
 		START(0); run dellink(1, 0, A0, false);
 		START(0); run dellink(2, 0, T0, false);
-		START(0); run exclusive(3, 0);
 #elif defined(C_LEAVE)
 		device(U0, 2);
 		uses[U0] = 1;
