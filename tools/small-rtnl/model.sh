@@ -23,9 +23,10 @@ one()
 	{
 		spin -a "${defines[@]}" "$MODEL" &&
 			gcc -O0 -w -DSAFETY -DCOLLAPSE -DVECTORSZ=1024 -DMEMLIM=1800 -o pan pan.c &&
-			nice timeout 300 ./pan -m20000 -n
+			timeout 300 ./pan -m20000 -n
 	} >out 2>&1 || echo "status $?" >>out
 	rm -f pan pan.?
+	basename "$1"
 }
 
 if [ "${1:-}" = one ]; then
@@ -122,11 +123,17 @@ while IFS='|' read -r a b c; do
 	names+=("${c# }")
 done < <(cases)
 
-for i in "${!names[@]}"; do
-	printf '%s\0%s\0' "$TMP/$i" "${defines[i]}"
-done | xargs -0 -n 2 -P "$JOBS" "$0" one
+start()
+{
+	local i
 
-for i in "${!names[@]}"; do
+	for i in "${!names[@]}"; do
+		printf '%s\0%s\0' "$TMP/$i" "${defines[i]}"
+	done | xargs -0 -n 2 -P "$JOBS" "$0" one
+}
+
+# In the order in which they end
+while read -r i; do
 	rc=0
 	judge "${expected[i]}" "$TMP/$i/out" || rc=1
 	if [ "${expected[i]}" = sound ]; then
@@ -134,5 +141,6 @@ for i in "${!names[@]}"; do
 	else
 		result "$rc" "${names[i]} (${defines[i]})" "$TMP/$i/out"
 	fi
-done
+done < <(start)
+[ $((passed + failed)) -eq ${#names[@]} ] || die "only $((passed + failed)) of ${#names[@]} ran"
 finish
