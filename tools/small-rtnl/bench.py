@@ -220,14 +220,14 @@ def traced_cases(opt):
 # Guests
 
 def rtnl_address(image):
-    """ Of the mutex, in the kernel's own symbols """
+    """ Of the mutex or rw_semaphore, in the kernel's own symbols """
     folder = re.sub(r"(/arch/x86/boot/bzImage|/linux)$", "", image)
     try:
         text = subprocess.run(["nm", f"{folder}/vmlinux"], text=True,
                               capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
-    match = re.search(r"^([0-9a-f]+) \w rtnl_mutex$", text, re.M)
+    match = re.search(r"^([0-9a-f]+) \w rtnl_(?:mutex|sem)$", text, re.M)
     return match and int(match[1], 16)
 
 

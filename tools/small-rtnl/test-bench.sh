@@ -109,6 +109,11 @@ trace()
 	assert seen["hold_rtnl"] is None and seen["gp_wait_locked"] is None
 	assert seen["gp_wait"] == {"count": 0, "ns": 0, "max_ns": 0}, seen
 
+	# RTNL as a rw_semaphore
+	seen = guest.summarise(lines, names, 0xcc)
+	assert seen["contended_rtnl"] == {"count": 1, "ns": 10**8, "max_ns": 10**8}, seen
+	assert seen["contended_other"]["count"] == 2, seen
+
 	# b-2 waits for a grace period too, without a lock
 	lines = """\
 	   a-1  [000] ..... 1.000000: rtnl_net_lock_request: net_inum=0 net_cookie=0 caller=f+0x1/0x2
@@ -134,6 +139,24 @@ trace()
 	assert (seen["gp_wait_locked"]["ns"], seen["gp_wait_locked"]["count"]) == (10**8, 1)
 	assert seen["gp_expedited"] == 1
 	assert seen["contended_rtnl"] is None
+
+	# a-1 and b-2 share RTNL, from 1.1 and 1.2 to 1.6 and 1.5
+	lines = """\
+	   a-1  [000] ..... 1.000000: rtnl_net_lock_request: net_inum=0 net_cookie=0 caller=f+0x1/0x2
+	   b-2  [001] ..... 1.000000: rtnl_net_lock_request: net_inum=0 net_cookie=0 caller=f+0x1/0x2
+	   a-1  [000] ..... 1.100000: rtnl_net_lock_acquired: net_inum=0 net_cookie=0 caller=f+0x1/0x2 rtnl=shared
+	   b-2  [001] ..... 1.200000: rtnl_net_lock_acquired: net_inum=0 net_cookie=0 caller=f+0x1/0x2 rtnl=shared
+	   b-2  [001] ..... 1.500000: rtnl_net_lock_release: net_inum=0 net_cookie=0 caller=f+0x1/0x2
+	   a-1  [000] ..... 1.550000: rcu_exp_grace_period: rcu_preempt 8 snap
+	   b-2  [001] ..... 1.550000: rcu_exp_grace_period: rcu_preempt 8 snap
+	   a-1  [000] ..... 1.560000: rcu_exp_grace_period: rcu_preempt 8 done
+	   b-2  [001] ..... 1.560000: rcu_exp_grace_period: rcu_preempt 8 done
+	   a-1  [000] ..... 1.600000: rtnl_net_lock_release: net_inum=0 net_cookie=0 caller=f+0x1/0x2
+	""".splitlines()
+	seen = guest.summarise(lines, [*guest.LOCK_EVENTS, "rcu_exp_grace_period"])
+	assert seen["wait_rtnl"] == {"count": 2, "ns": 3 * 10**8, "max_ns": 2 * 10**8}, seen
+	assert seen["hold_rtnl"] == {"count": 2, "ns": 8 * 10**8, "max_ns": 5 * 10**8}, seen
+	assert (seen["gp_wait"]["count"], seen["gp_wait_locked"]["count"]) == (2, 1), seen
 	PY
 }
 
