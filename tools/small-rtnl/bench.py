@@ -179,6 +179,11 @@ def delete(opt, length, place):
                 c=opt.scaled(30), p=place)
 
 
+def requests(opt, workers, cycles=5000):
+    """ So many namespaces with requests of their own """
+    return case("requests", f"W={workers}", w=workers, c=opt.scaled(cycles))
+
+
 def regular_cases(opt):
     """ What each boot measures """
     small = opt.sizes[0]
@@ -196,6 +201,7 @@ def regular_cases(opt):
     yield bystander(opt, "uppers", PLACES[2])
     yield from (delete(opt, 1, place) for place in PLACES)
     yield from (delete(opt, length, PLACES[0]) for length in (2, 3, 10))
+    yield from (requests(opt, workers) for workers in WORKERS[:3])
 
 
 def once_cases(opt):
@@ -215,6 +221,7 @@ def traced_cases(opt):
     yield bystander(opt, "churn", PLACES[0])
     yield bystander(opt, "dismantle", PLACES[0])
     yield bystander(opt, "uppers", PLACES[0])
+    yield requests(opt, 2, 500)
 
 
 # Guests

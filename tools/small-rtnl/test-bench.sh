@@ -68,6 +68,38 @@ units()
 	assert list(b.metrics(churn)) == [("per cycle", 250)]
 	churn["cycles"] = 0
 	assert not list(b.metrics(churn))
+
+	requests = {"scenario": "requests", "window_ns": 1000, "operations": 8}
+	assert list(b.metrics(requests)) == [("per operation", 125)]
+	PY
+}
+
+# Each boot is compared with itself; one without its first case with none
+scaling()
+{
+	py <<-'PY'
+	import json
+	import os
+	import bench_report as b
+
+	def run(kernel, repeat, workers, operations, traced=False):
+	    return {"key": f"requests W={workers}", "kernel": kernel,
+	            "repeat": repeat, "traced": traced, "result": {
+	                "scenario": "requests", "workers": workers,
+	                "window_ns": 2 * 10**9, "operations": operations}}
+
+	folder = os.environ["TMP"] + "/scaling"
+	os.mkdir(folder)
+	with open(f"{folder}/requests.json", "w") as file:
+	    json.dump({"kernels": ["stock", "on"], "machines": {}, "host": {}, "runs": [
+	        run("stock", 1, 1, 100), run("stock", 1, 2, 90),
+	        run("on", 1, 1, 100), run("on", 1, 2, 190),
+	        run("on", 2, 1, 200), run("on", 2, 2, 420), run("on", 3, 2, 1),
+	        run("on", 1, 2, 1, True), run("stock", 2, 4, 70)]}, file)
+	rows = b.scaling_table(b.Results(folder))
+	assert rows == [["case", "stock", "on"],
+	    ["requests W=1", "50/s, 1.00 [1.00-1.00]", "75/s, 1.00 [1.00-1.00]"],
+	    ["requests W=2", "45/s, 0.90 [0.90-0.90]", "152/s, 2.00 [1.90-2.10]"]], rows
 	PY
 }
 
@@ -287,7 +319,7 @@ real_guest()
 	for file in wait_rtnl wait_netns hold_rtnl hold_netns gp_wait_locked; do
 		count "select(.traced and .result.trace.$file.count > 0)" 10
 	done
-	for file in setup churn dismantle bystander delete; do
+	for file in setup churn dismantle bystander delete requests; do
 		has "<svg" "$TMP/real/$file.svg"
 		has "| $file " "$TMP/real/table.md"
 	done
@@ -297,6 +329,7 @@ machine=${MACHINE:-um}
 unset KERNELS SCENARIOS REPEAT BUDGET SCALE TIMEOUT TRACE N MEM RESULTS MACHINE
 t "ratios and their spread" ratios
 t "units and metrics" units
+t "operations per second and their scaling" scaling
 t "what a trace comes to" trace
 t "a whole run" whole_run
 t "a guest is lost: finished scenarios keep their results" lost_guest
