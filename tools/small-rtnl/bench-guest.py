@@ -12,11 +12,15 @@ lock:contention_begin/end, rcu:*, sched:sched_wakeup are in every kernel, so
 they compare kernels. They tell how long threads waited for a mutex that another
 one held, how many grace periods there were, how long threads waited for the
 expedited ones, and how many wake-ups; not how long a mutex is held by whom
-nobody waits for.
+nobody waits for. RTNL counts as a mutex where it is a rw_semaphore, whose
+writers do not say that they spin before they sleep.
 
 rtnl_net:* are there if the kernel has our option. They tell wait and hold of
 RTNL and of the mutexes of the namespaces, and what of the waiting for grace
 periods was done with one of these held. Without them, those values are null.
+Threads that share RTNL hold it at the same time, so the sum of their times may
+be longer than the run. Such a thread has RTNL only together with the mutex of
+its namespace, so the wait for RTNL holds that for the mutex.
 """
 
 import collections
@@ -66,9 +70,10 @@ def total(values):
 
 
 class Locks:
-    """ Pairs up what threads say about locks """
+    """ Pairs up what threads say about locks, which may have many holders """
 
-    def __init__(self):
+    def __init__(self, rtnl):
+        self.rtnl = rtnl
         self.begun = {}
         self.held = collections.defaultdict(dict)
         self.contention = collections.defaultdict(list)
@@ -77,10 +82,15 @@ class Locks:
         self.gp_wait = []
         self.gp_wait_locked = []
 
+    def is_rtnl(self, address):
+        """ If its address is known """
+        return self.rtnl is not None and int(address, 16) == self.rtnl
+
     def contention_begin(self, thread, time, text):
         """ A mutex spins first and then sleeps, and says so each time """
-        if "MUTEX" in text:
-            self.begun.setdefault((thread, text.split()[0]), time)
+        address = text.split()[0]
+        if "MUTEX" in text or self.is_rtnl(address):
+            self.begun.setdefault((thread, address), time)
 
     def contention_end(self, thread, time, text):
         """ It has the lock, or gave up """
@@ -131,7 +141,7 @@ def kind(lock):
 def summarise(lines, names, rtnl=None):
     """ What the lines of a trace come to, with the names of events that exist """
     count = collections.Counter()
-    locks = Locks()
+    locks = Locks(rtnl)
     for line in lines:
         match = LINE.match(line)
         if not match:
@@ -156,17 +166,14 @@ def summarise(lines, names, rtnl=None):
         elif event == "sched_wakeup":
             count["wakeups"] += 1
 
-    def of_rtnl(address):
-        return rtnl is not None and int(address, 16) == rtnl
-
     result = {name: count[name] if event in names else None
               for name, event in COUNTED.items()}
     mutexes = locks.contention.items()
     result["contended_rtnl"] = rtnl and total(
-        [value for address, values in mutexes if of_rtnl(address)
+        [value for address, values in mutexes if locks.is_rtnl(address)
          for value in values])
     result["contended_other"] = total(
-        [value for address, values in mutexes if not of_rtnl(address)
+        [value for address, values in mutexes if not locks.is_rtnl(address)
          for value in values])
     if "contention_begin" not in names:
         result["contended_rtnl"] = result["contended_other"] = None

@@ -179,6 +179,11 @@ def delete(opt, length, place):
                 c=opt.scaled(30), p=place)
 
 
+def requests(opt, workers, cycles=5000):
+    """ So many namespaces with requests of their own """
+    return case("requests", f"W={workers}", w=workers, c=opt.scaled(cycles))
+
+
 def regular_cases(opt):
     """ What each boot measures """
     small = opt.sizes[0]
@@ -196,6 +201,7 @@ def regular_cases(opt):
     yield bystander(opt, "uppers", PLACES[2])
     yield from (delete(opt, 1, place) for place in PLACES)
     yield from (delete(opt, length, PLACES[0]) for length in (2, 3, 10))
+    yield from (requests(opt, workers) for workers in WORKERS[:3])
 
 
 def once_cases(opt):
@@ -215,19 +221,20 @@ def traced_cases(opt):
     yield bystander(opt, "churn", PLACES[0])
     yield bystander(opt, "dismantle", PLACES[0])
     yield bystander(opt, "uppers", PLACES[0])
+    yield requests(opt, 2, 500)
 
 
 # Guests
 
 def rtnl_address(image):
-    """ Of the mutex, in the kernel's own symbols """
+    """ Of the mutex or rw_semaphore, in the kernel's own symbols """
     folder = re.sub(r"(/arch/x86/boot/bzImage|/linux)$", "", image)
     try:
         text = subprocess.run(["nm", f"{folder}/vmlinux"], text=True,
                               capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
-    match = re.search(r"^([0-9a-f]+) \w rtnl_mutex$", text, re.M)
+    match = re.search(r"^([0-9a-f]+) \w rtnl_(?:mutex|sem)$", text, re.M)
     return match and int(match[1], 16)
 
 

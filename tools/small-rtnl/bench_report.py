@@ -10,6 +10,9 @@ are booted in turn, so what disturbs one disturbs the others; still any boot of
 one is compared with any boot of the other. The median of these ratios is
 printed, with the smallest and the largest as its spread. "!" marks what is
 above 1.05 throughout the spread.
+
+Of requests, a second table has the operations per second of each kernel, and
+its scaling: how many times those of one worker in the same boot.
 """
 
 import collections
@@ -22,7 +25,8 @@ import subprocess
 import sys
 
 SLOWER = 1.05
-SCENARIOS = ("setup", "churn", "dismantle", "bystander", "delete")
+SCENARIOS = ("setup", "churn", "dismantle", "bystander", "delete",
+             "requests")
 
 TRACED = (
     ("contended_rtnl", "wait for RTNL held by others"),
@@ -65,6 +69,8 @@ def metrics(result):
             yield "per cycle", result["freed_ns"] / result["cycles"]
     elif scenario == "dismantle":
         yield "to the last free", latency["mean"]
+    elif scenario == "requests":
+        yield "per operation", result["window_ns"] / result["operations"]
     elif latency:
         yield "p50", latency["p50"]
         # Of fewer, it is the largest
@@ -112,6 +118,24 @@ class Results:
             for name, value in metrics(run["result"]):
                 row = table.setdefault((run["key"], name), {})
                 row.setdefault(run["kernel"], []).append(value)
+        return table
+
+    def requests(self):
+        """ {key: {kernel: [(operations per s, as times of one worker's)]}} """
+        table, one = {}, {}
+        for run in self.runs:
+            result = run["result"]
+            if run["traced"] or result["scenario"] != "requests":
+                continue
+            rate = result["operations"] * 1e9 / result["window_ns"]
+            # One worker is the first of a boot
+            boot = run["kernel"], run["repeat"]
+            if result["workers"] == 1:
+                one[boot] = rate
+            if boot in one:
+                row = table.setdefault(run["key"], {})
+                row.setdefault(run["kernel"], []).append((rate,
+                                                          rate / one[boot]))
         return table
 
     def traced(self):
@@ -168,6 +192,23 @@ def ratio_table(results):
                          (" !" if is_slower(ratio, len(first)) else ""))
         rows.append(cells)
     return rows
+
+
+def scaling_cell(values):
+    """ Operations per second, and their scaling with its spread """
+    if not values:
+        return "-"
+    speeds, ratios = zip(*values)
+    return (f"{statistics.median(speeds):.0f}/s, "
+            f"{statistics.median(ratios):.2f} "
+            f"[{min(ratios):.2f}-{max(ratios):.2f}]")
+
+
+def scaling_table(results):
+    """ The same for what kernels do in parallel """
+    return [["case", *results.kernels]] + \
+        [[key] + [scaling_cell(row.get(name)) for name in results.kernels]
+         for key, row in results.requests().items()]
 
 
 def trace_cell(trace, name):
@@ -261,6 +302,14 @@ def lines(kernels):
         for num, name in enumerate(kernels))
 
 
+def rates(kernels):
+    """ The same, of how many there are in a ms """
+    return "plot " + ", ".join(
+        f'$data using 1:(1/${2 + 3 * num}):(1/${4 + 3 * num}):(1/${3 + 3 * num}) '
+        f'with yerrorlines lw 2 title "{name}"'
+        for num, name in enumerate(kernels))
+
+
 def bars(kernels):
     """ Over words, with the spread """
     return """set style data histogram
@@ -335,13 +384,18 @@ def plot(results, folder):
         ("delete", "p50", bars,
          'set title "delete: one command, devices in other namespaces, p50"\n'
          'set ylabel "ms"\nset yrange [0:*]\n', chain_of),
+        ("requests", "per operation", rates,
+         'set title "requests: addresses and routes, each worker in its netns"\n'
+         'set xlabel "workers"\nset logscale x 2\n'
+         'set ylabel "operations per ms"\nset yrange [0:*]\n',
+         numbers(scenario="requests", workers=...)),
     )
     paths = []
     for name, metric, style, commands, choose in plots:
         table = points(results, metric, choose)
         if not table:
             continue
-        if style is lines:
+        if style is not bars:
             table = dict(sorted(table.items()))
         path = os.path.join(folder, f"{name}.svg")
         gnuplot(path, commands + style(results.kernels), table, results.kernels)
@@ -363,8 +417,13 @@ def report(folder):
     results = Results(folder)
     if not results.runs:
         sys.exit(f"error: no results in {folder}")
-    write(folder, "table.md", "\n".join(description(results)) + "\n\n" +
-          format_rows(ratio_table(results)) + "\n")
+    text = "\n".join(description(results)) + "\n\n" + \
+        format_rows(ratio_table(results)) + "\n"
+    scaling = scaling_table(results)
+    if len(scaling) > 1:
+        text += "\nOperations per second, and scaling: how many times those " \
+            "of one worker in the same boot:\n\n" + format_rows(scaling) + "\n"
+    write(folder, "table.md", text)
     traced = trace_table(results)
     if len(traced) > 1:
         text = "Counted by events, in one more boot of each kernel:\n\n" + \

@@ -68,6 +68,38 @@ units()
 	assert list(b.metrics(churn)) == [("per cycle", 250)]
 	churn["cycles"] = 0
 	assert not list(b.metrics(churn))
+
+	requests = {"scenario": "requests", "window_ns": 1000, "operations": 8}
+	assert list(b.metrics(requests)) == [("per operation", 125)]
+	PY
+}
+
+# Each boot is compared with itself; one without its first case with none
+scaling()
+{
+	py <<-'PY'
+	import json
+	import os
+	import bench_report as b
+
+	def run(kernel, repeat, workers, operations, traced=False):
+	    return {"key": f"requests W={workers}", "kernel": kernel,
+	            "repeat": repeat, "traced": traced, "result": {
+	                "scenario": "requests", "workers": workers,
+	                "window_ns": 2 * 10**9, "operations": operations}}
+
+	folder = os.environ["TMP"] + "/scaling"
+	os.mkdir(folder)
+	with open(f"{folder}/requests.json", "w") as file:
+	    json.dump({"kernels": ["stock", "on"], "machines": {}, "host": {}, "runs": [
+	        run("stock", 1, 1, 100), run("stock", 1, 2, 90),
+	        run("on", 1, 1, 100), run("on", 1, 2, 190),
+	        run("on", 2, 1, 200), run("on", 2, 2, 420), run("on", 3, 2, 1),
+	        run("on", 1, 2, 1, True), run("stock", 2, 4, 70)]}, file)
+	rows = b.scaling_table(b.Results(folder))
+	assert rows == [["case", "stock", "on"],
+	    ["requests W=1", "50/s, 1.00 [1.00-1.00]", "75/s, 1.00 [1.00-1.00]"],
+	    ["requests W=2", "45/s, 0.90 [0.90-0.90]", "152/s, 2.00 [1.90-2.10]"]], rows
 	PY
 }
 
@@ -109,6 +141,11 @@ trace()
 	assert seen["hold_rtnl"] is None and seen["gp_wait_locked"] is None
 	assert seen["gp_wait"] == {"count": 0, "ns": 0, "max_ns": 0}, seen
 
+	# RTNL as a rw_semaphore
+	seen = guest.summarise(lines, names, 0xcc)
+	assert seen["contended_rtnl"] == {"count": 1, "ns": 10**8, "max_ns": 10**8}, seen
+	assert seen["contended_other"]["count"] == 2, seen
+
 	# b-2 waits for a grace period too, without a lock
 	lines = """\
 	   a-1  [000] ..... 1.000000: rtnl_net_lock_request: net_inum=0 net_cookie=0 caller=f+0x1/0x2
@@ -134,6 +171,24 @@ trace()
 	assert (seen["gp_wait_locked"]["ns"], seen["gp_wait_locked"]["count"]) == (10**8, 1)
 	assert seen["gp_expedited"] == 1
 	assert seen["contended_rtnl"] is None
+
+	# a-1 and b-2 share RTNL, from 1.1 and 1.2 to 1.6 and 1.5
+	lines = """\
+	   a-1  [000] ..... 1.000000: rtnl_net_lock_request: net_inum=0 net_cookie=0 caller=f+0x1/0x2
+	   b-2  [001] ..... 1.000000: rtnl_net_lock_request: net_inum=0 net_cookie=0 caller=f+0x1/0x2
+	   a-1  [000] ..... 1.100000: rtnl_net_lock_acquired: net_inum=0 net_cookie=0 caller=f+0x1/0x2 rtnl=shared
+	   b-2  [001] ..... 1.200000: rtnl_net_lock_acquired: net_inum=0 net_cookie=0 caller=f+0x1/0x2 rtnl=shared
+	   b-2  [001] ..... 1.500000: rtnl_net_lock_release: net_inum=0 net_cookie=0 caller=f+0x1/0x2
+	   a-1  [000] ..... 1.550000: rcu_exp_grace_period: rcu_preempt 8 snap
+	   b-2  [001] ..... 1.550000: rcu_exp_grace_period: rcu_preempt 8 snap
+	   a-1  [000] ..... 1.560000: rcu_exp_grace_period: rcu_preempt 8 done
+	   b-2  [001] ..... 1.560000: rcu_exp_grace_period: rcu_preempt 8 done
+	   a-1  [000] ..... 1.600000: rtnl_net_lock_release: net_inum=0 net_cookie=0 caller=f+0x1/0x2
+	""".splitlines()
+	seen = guest.summarise(lines, [*guest.LOCK_EVENTS, "rcu_exp_grace_period"])
+	assert seen["wait_rtnl"] == {"count": 2, "ns": 3 * 10**8, "max_ns": 2 * 10**8}, seen
+	assert seen["hold_rtnl"] == {"count": 2, "ns": 8 * 10**8, "max_ns": 5 * 10**8}, seen
+	assert (seen["gp_wait"]["count"], seen["gp_wait_locked"]["count"]) == (2, 1), seen
 	PY
 }
 
@@ -264,7 +319,7 @@ real_guest()
 	for file in wait_rtnl wait_netns hold_rtnl hold_netns gp_wait_locked; do
 		count "select(.traced and .result.trace.$file.count > 0)" 10
 	done
-	for file in setup churn dismantle bystander delete; do
+	for file in setup churn dismantle bystander delete requests; do
 		has "<svg" "$TMP/real/$file.svg"
 		has "| $file " "$TMP/real/table.md"
 	done
@@ -274,6 +329,7 @@ machine=${MACHINE:-um}
 unset KERNELS SCENARIOS REPEAT BUDGET SCALE TIMEOUT TRACE N MEM RESULTS MACHINE
 t "ratios and their spread" ratios
 t "units and metrics" units
+t "operations per second and their scaling" scaling
 t "what a trace comes to" trace
 t "a whole run" whole_run
 t "a guest is lost: finished scenarios keep their results" lost_guest

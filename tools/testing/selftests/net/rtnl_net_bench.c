@@ -426,15 +426,16 @@ static void addr6(struct ns *in, int index, uint32_t num)
 	nl_must(in, nlh, "an IPv6 address of link", index);
 }
 
-static void route4(struct ns *in, int index, uint32_t dst)
+static void route4(struct ns *in, uint16_t type, int index, uint32_t dst)
 {
 	struct nlmsghdr *nlh;
 	struct rtmsg *rtm;
 	char buf[256];
 
 	nlh = mnl_nlmsg_put_header(buf);
-	nlh->nlmsg_type = RTM_NEWROUTE;
-	nlh->nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL;
+	nlh->nlmsg_type = type;
+	if (type == RTM_NEWROUTE)
+		nlh->nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL;
 	rtm = mnl_nlmsg_put_extra_header(nlh, sizeof(*rtm));
 	rtm->rtm_family = AF_INET;
 	rtm->rtm_dst_len = 32;
@@ -456,7 +457,7 @@ static void end_configure(struct ns *in, char side, unsigned int idx)
 	addr4(in, RTM_NEWADDR, index, 0x0a000000 + num, 31);
 	addr6(in, index, num);
 	link_up(in, index);
-	route4(in, index, 0x0b000000 + num);
+	route4(in, RTM_NEWROUTE, index, 0x0b000000 + num);
 }
 
 static void pair_configure(struct ns *a, struct ns *b, unsigned int idx)
@@ -1209,6 +1210,45 @@ static void delete_chains(void)
 	json_end();
 }
 
+/* requests: namespaces that have nothing to do with each other, side by side */
+
+static void requests_worker(unsigned int id)
+{
+	int index = end_index('a', 0);
+	struct ns *in = ns_make(id);
+	unsigned int i;
+
+	dummy_add(in, 0);
+	link_up(in, index);
+	worker_ready();
+	for (i = 0; i < opt.cycles; i++) {
+		addr4(in, RTM_NEWADDR, index, 0x0a000000, 32);
+		route4(in, RTM_NEWROUTE, index, 0x0b000000);
+		route4(in, RTM_DELROUTE, index, 0x0b000000);
+		addr4(in, RTM_DELADDR, index, 0x0a000000, 32);
+	}
+	ns_close_socket(id);
+}
+
+static void requests(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < opt.workers; i++)
+		worker_start(requests_worker, i);
+	workers_ready();
+	window_begin();
+	workers_go();
+	workers_wait();
+	window_end();
+	ns_kill(0, opt.workers);
+	json_begin();
+	json_num("workers", opt.workers);
+	json_num("cycles", opt.cycles);
+	json_num("operations", 4ULL * opt.cycles * opt.workers);
+	json_end();
+}
+
 /* Arguments */
 
 static const struct command {
@@ -1232,6 +1272,9 @@ static const struct command {
 	{ "delete", delete_chains, "lcp", {
 		"-c times, delete the first device of a chain that ends -l namespaces",
 		"further" } },
+	{ "requests", requests, "wc", {
+		"-c times, -w workers add and delete an address and a route, each in",
+		"a namespace of its own" } },
 };
 
 static noreturn void usage(FILE *to)
