@@ -65,7 +65,7 @@ help: ## this list
 	@echo "vm and um: KERNEL=patched|stock|IMAGE CONFIG=debug|kasan|kcsan|off|FILE SCRIPT=FILE"
 	@echo "           (um has debug, kasan and off)"
 	@echo "           SMP=2 MEM=2G TIMEOUT=SECONDS STRICT=0|1 GUEST_ENV='A=1 B=2' KERNEL_ARGS="
-	@sed -n 's/^ST_[A-Z]*=\([0-9]*\)	# /           status \1: /p' $(tools)/status.sh
+	@sed -n 's/^ST_[A-Z]*=\([0-9]*\)	# /           status \1: /p' $(tools)/lib.sh
 	@echo "stress: MACHINE=um|qemu KERNEL= CONFIG= SMP= MEM= TIMEOUT= STRICT= as there, WORKERS=4 ROUNDS=2500 SLOTS=12 SEED= KINDS='veth ...'"
 	@echo "bench: SCENARIOS='setup churn dismantle bystander delete requests' REPEAT=5 N='100 500 2000' BUDGET=SECONDS"
 	@echo "       SCALE=PERCENT KERNELS='stock off on' MACHINE=qemu|um TRACE=0|1 SMP=2 MEM=4G RESULTS=FOLDER"
@@ -117,7 +117,7 @@ stress: tree ## 10,000 random operations on devices of all kinds, from many proc
 # A namespace takes more memory than the tests have
 bench: MEM := $(if $(filter file,$(origin MEM)),4G,$(MEM))
 bench: tree ## measure stock against patched: a table of ratios, plots, bench/results
-	@$(tools)/bench.sh
+	@$(tools)/bench/bench.sh
 
 base: deps ## fetch, verify and cache the base kernel
 	@$(tools)/base.sh

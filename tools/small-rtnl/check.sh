@@ -8,8 +8,6 @@
 # shellcheck disable=SC2317
 
 . "$(dirname "$0")/lib.sh"
-# shellcheck source=tap.sh
-. "$TOOLS/tap.sh"
 
 TMP=$(mktemp -d)
 trap 'rm -rf "$TMP"' EXIT
@@ -217,7 +215,7 @@ unknown_caller()
 	mkdir -p "$TMP/callers/net/core" "$TMP/callers/drivers/net"
 	printf '%s\n' 'static int foo_event(struct notifier_block *nb)' '{' \
 		'	unregister_netdevice(foo->dev);' '}' >"$TMP/callers/drivers/net/foo.c"
-	"$TOOLS/callers.py" "$TMP/callers" >"$TMP/callers.out" && return 1
+	"$TOOLS/callers/callers.py" "$TMP/callers" >"$TMP/callers.out" && return 1
 	grep 'foo.c foo_event unregister_netdevice unknown line 3' "$TMP/callers.out"
 }
 
@@ -235,13 +233,13 @@ if ! command -v shellcheck >/dev/null; then
 	}
 fi
 
-check "queue.py on a small base" "$TOOLS/test-queue.sh"
-check "base.sh on a mirror of our own" "$TOOLS/test-base.sh"
-check "mutants.py and bisect.sh on a small tree" "$TOOLS/test-mutants.sh"
+check "queue.py on a small base" "$TOOLS/tests/queue.sh"
+check "base.sh on a mirror of our own" "$TOOLS/tests/base.sh"
+check "mutants.py and bisect.sh on a small tree" "$TOOLS/tests/mutants.sh"
 check "no package registry is named" no_registry_hosts
-check "callers.py: it is known under which mutex each device dies" "$TOOLS/callers.py" "$LINUX"
+check "callers.py: it is known under which mutex each device dies" "$TOOLS/callers/callers.py" "$LINUX"
 check "callers.py finds a caller that nobody listed" unknown_caller
-for file in "$TOOLS"/* "$TOP/.ci/run"; do
+for file in "$TOOLS"/* "$TOOLS"/*/* "$TOP/.ci/run"; do
 	[ -f "$file" ] || continue
 	name=${file#"$TOP"/}
 	if is_shell "$file"; then

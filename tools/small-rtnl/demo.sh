@@ -9,8 +9,6 @@
 # This very script runs as the guest's.
 
 . "$(dirname "$0")/lib.sh"
-# shellcheck source=status.sh
-. "$TOOLS/status.sh"
 
 dynamic=/sys/kernel/debug/dynamic_debug/control
 tracing=/sys/kernel/tracing/instances/demo

@@ -87,7 +87,7 @@ run_tree()
 		rc=$?
 	[ -f "$obj/test.log" ] || die "KUnit did not run on UML: see $log"
 	ktap <"$obj/test.log" || rc=1
-	"$TOOLS/gate.sh" "$obj/test.log" || rc=1
+	"$TOOLS/check-log.sh" "$obj/test.log" || rc=1
 	return "$rc"
 }
 

@@ -13,6 +13,14 @@ JOBS=${JOBS:-$(nproc)}
 # What a guest may take; not the host's environment, which CI sets as it likes
 export TOP TOOLS BUILD CACHE BASE_SERIES JOBS LC_ALL=C
 
+# What vm.sh exits with, other than the script's own status; 'make help' and
+# README.md name them
+ST_LOG=200	# the kernel log holds a warning or another report
+ST_LEAK=201	# the script left a net device or a namespace behind
+ST_DEAD=202	# the guest panicked, or never came up
+ST_TIME=203	# TIMEOUT is over
+export ST_LOG ST_LEAK ST_DEAD ST_TIME
+
 die()
 {
 	echo "error: $*" >&2
@@ -65,4 +73,34 @@ quietly()
 		say "$what: failed with status $rc, the whole log is $log"
 	fi
 	return "$rc"
+}
+
+# What a test prints: a line of TAP for each result, and the sums
+passed=0 failed=0 skipped=0
+
+# result STATUS NAME LOG: with what LOG holds if it failed
+result()
+{
+	if [ "$1" -eq 0 ]; then
+		passed=$((passed + 1))
+		echo "ok $((passed + failed + skipped)) $2"
+	else
+		failed=$((failed + 1))
+		echo "not ok $((passed + failed + skipped)) $2"
+		sed 's/^/# /' "$3"
+	fi
+}
+
+# skip NAME REASON
+skip()
+{
+	skipped=$((skipped + 1))
+	echo "ok $((passed + failed + skipped)) $1 # SKIP $2"
+}
+
+# The last line, and the status to exit with
+finish()
+{
+	echo "$passed passed, $failed failed, $skipped skipped"
+	exit $((failed > 0))
 }

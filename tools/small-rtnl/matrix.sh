@@ -10,8 +10,6 @@
 # shellcheck disable=SC2317
 
 . "$(dirname "$0")/lib.sh"
-# shellcheck source=tap.sh
-. "$TOOLS/tap.sh"
 # shellcheck source=kbuild.sh
 . "$TOOLS/kbuild.sh"
 

@@ -42,7 +42,7 @@ FOLDER = os.path.join(TOOLS, 'mutants')
 # scratch.sh makes it; for build.sh it is what build/ is else
 WORK = os.path.join(BUILD, 'scratch')
 TREE = os.path.join(WORK, 'linux')
-# status.sh
+# ST_ in lib.sh
 FAULTS = {200: 'log', 201: 'leak', 202: 'dead', 203: 'time'}
 
 
@@ -126,7 +126,7 @@ def script(file, run):
     if run == 'kunit':
         line = os.path.join(TOOLS, 'kunit.sh')
     else:
-        line = f'{shlex.quote(os.path.join(TOOLS, "guest-selftest.sh"))} {run.split()[1]}'
+        line = f'{shlex.quote(os.path.join(TOOLS, "guest/selftests.sh"))} {run.split()[1]}'
     file.write(f'export SELFTESTS_NET={shlex.quote(os.path.join(TREE, "tools/testing/selftests/net"))}\n'
                f'exec {line}\n')
     file.flush()

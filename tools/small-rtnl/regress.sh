@@ -6,8 +6,6 @@
 # or qemu.
 
 . "$(dirname "$0")/lib.sh"
-# shellcheck source=status.sh
-. "$TOOLS/status.sh"
 
 export MACHINE=${MACHINE:-um}
 tests=(rtnetlink.sh link_netns.py netns-name.sh veth.sh netdevice.sh

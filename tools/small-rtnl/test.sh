@@ -45,7 +45,7 @@ guest_selftests()
 	local machine=$1 kernel=$2 config=$3
 
 	shift 3
-	printf 'exec %q/guest-selftest.sh %s\n' "$TOOLS" "$*" >"$work/script-$kernel"
+	printf 'exec %q/guest/selftests.sh %s\n' "$TOOLS" "$*" >"$work/script-$kernel"
 	MACHINE=$machine KERNEL=$kernel CONFIG=$config SCRIPT=$work/script-$kernel \
 		TIMEOUT=${TIMEOUT:-3000} "$TOOLS/vm.sh"
 }
@@ -97,12 +97,12 @@ test_matrix_all()
 
 test_off()
 {
-	"$TOOLS/offcheck.sh"
+	"$TOOLS/off/compare.sh"
 }
 
 test_off_whole()
 {
-	"$TOOLS/offcheck.sh" whole
+	"$TOOLS/off/compare.sh" whole
 }
 
 test_demo()
@@ -112,23 +112,23 @@ test_demo()
 
 test_vm_harness()
 {
-	MACHINE=um "$TOOLS/test-vm.sh"
+	MACHINE=um "$TOOLS/tests/vm.sh"
 }
 
 test_vm_harness_qemu()
 {
-	MACHINE=qemu "$TOOLS/test-vm.sh"
+	MACHINE=qemu "$TOOLS/tests/vm.sh"
 }
 
 # That it measures; 'make bench' says what
 test_bench()
 {
-	MACHINE=um "$TOOLS/test-bench.sh"
+	MACHINE=um "$TOOLS/tests/bench.sh"
 }
 
 test_bench_qemu()
 {
-	MACHINE=qemu "$TOOLS/test-bench.sh"
+	MACHINE=qemu "$TOOLS/tests/bench.sh"
 }
 
 test_kunit()

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Boot a kernel under QEMU, or as User-mode Linux, on the host's own root,
 # read-only. With SCRIPT= run that file as root, print what it prints, and exit
-# with its status, or with one of status.sh; without, give a root shell.
+# with its status, or with one of ST_ in lib.sh; without, give a root shell.
 #
 # MACHINE=qemu|um  KERNEL=patched|stock|IMAGE, for um a program 'linux'
 # CONFIG=debug|kasan|kcsan|off|FRAGMENT, for um only the first two and off
@@ -11,8 +11,6 @@
 # LOG= the kernel's log  LEAK_WAIT=60 how long a namespace may take to die
 
 . "$(dirname "$0")/lib.sh"
-# shellcheck source=status.sh
-. "$TOOLS/status.sh"
 
 KERNEL=${KERNEL:-patched}
 CONFIG=${CONFIG:-debug}
@@ -82,7 +80,7 @@ find_kernel()
 	[ -d "$MODULES/lib/modules" ] || MODULES=
 }
 
-# What guest-init and guest-init.sh have to know, as shell assignments
+# What guest/init and guest/main.sh have to know, as shell assignments
 params()
 {
 	local guest_env=() rows=24 cols=80
@@ -104,7 +102,7 @@ initramfs()
 
 	mkdir -p "$root/bin"
 	cp "$(command -v busybox)" "$root/bin/busybox"
-	cp "$TOOLS/guest-init" "$root/init"
+	cp "$TOOLS/guest/init" "$root/init"
 	chmod 755 "$root/init" "$root/bin/busybox"
 	params >"$root/params"
 	(cd "$root" && find . | cpio --quiet -H newc -o) >"$work/initramfs"
@@ -225,7 +223,7 @@ verdict()
 {
 	local status gate=0
 
-	"$TOOLS/gate.sh" "$LOG" || gate=$?
+	"$TOOLS/check-log.sh" "$LOG" || gate=$?
 	if ! grep -qx end "$work/verdict" 2>/dev/null; then
 		if [ "$1" -eq 124 ] || [ "$1" -eq 137 ]; then
 			say "fault: the guest was not done after TIMEOUT=$TIMEOUT s; its log is $LOG"

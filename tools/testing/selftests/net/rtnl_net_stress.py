@@ -29,13 +29,17 @@ worker lets go of it.
 The random numbers of each worker depend on SEED alone, but not what has become
 of its objects meanwhile, nor when it does what.
 
+If an operation of one worker fails, all workers stop, and the test fails.
+
 Environment: WORKERS, ROUNDS (of each worker), SLOTS, SEED, and KINDS, a list of
-keys of the table below with commas or spaces between them.
+keys of the table below with commas or spaces between them, or "all": then it is
+a failure if the kernel has not all of them.
 """
 
 import collections
 import glob
 import multiprocessing
+import multiprocessing.connection
 import os
 import random
 import socket
@@ -43,7 +47,7 @@ import stat
 import time
 import traceback
 
-from lib.py import ksft_eq, ksft_exit, ksft_in, ksft_pr, ksft_run
+from lib.py import ksft_eq, ksft_exit, ksft_pr, ksft_run
 from rtnl_net_devs import KINDS as DEVS, STACKED, TUNNEL, make, present
 from rtnl_net_lib import IPVLAN_FLAGS, IPVLAN_MODES, Pool, Rtnl, devices, \
     ipvlan_data, setns, strerror
@@ -54,6 +58,8 @@ SLOTS = int(os.environ.get("SLOTS", "12"))
 SEED = int(os.environ.get("SEED", "0")) or time.time_ns() & 0xffffffff
 
 KILL = 0.03
+# Seconds for the other workers to delete their devices once one has failed
+STOP_WAIT = 30
 
 # What is done to a whole object, and how often. What does not fit is a move,
 # and what is left is a deletion.
@@ -471,17 +477,26 @@ def possible(pool):
             all(upper.split()[0] in found for upper in uppers)]
 
 
-def work(slots, worker, kinds, modes, results):
-    """ All that a worker does """
-    rng = random.Random(f"{SEED} {worker}")
-    # Enough for one of each kind
-    count = max(8, -(-len(kinds) // WORKERS))
-    objects = [Object(slots, num, kinds[num % len(kinds)], modes)
-               for num in range(worker * count, (worker + 1) * count)]
+def work(slots, worker, kinds, modes, stop, pipe):
+    """
+    All that a worker does. It sends a text for each failure at once, and in the
+    end, how often it did what.
+    """
+    objects = []
     done = collections.Counter()
-    failure = None
+
+    def failed():
+        stop.value = True
+        pipe.send(f"worker {worker}, round {done.total()}: "
+                  f"{traceback.format_exc()}")
+
     try:
-        for num in range(ROUNDS):
+        rng = random.Random(f"{SEED} {worker}")
+        # Enough for one of each kind
+        count = max(8, -(-len(kinds) // WORKERS))
+        for num in range(worker * count, (worker + 1) * count):
+            objects.append(Object(slots, num, kinds[num % len(kinds)], modes))
+        while done.total() < ROUNDS and not stop.value:
             # As many random numbers in each round, whatever happens
             obj = rng.choice(objects)
             op = rng.random()
@@ -492,21 +507,60 @@ def work(slots, worker, kinds, modes, results):
             else:
                 done[obj.run(op, numbers)] += 1
     except Exception:
-        failure = f"worker {worker}, round {num}: {traceback.format_exc()}"
+        failed()
     for obj in objects:
         try:
             obj.end()
         except Exception:
-            failure = failure or f"worker {worker}: {traceback.format_exc()}"
-    results.put((done, failure))
+            failed()
+    pipe.send(done)
+
+
+def collect(workers, stop):
+    """
+    Wait for the workers, a process for each pipe. Return the sum of what they
+    did, and whether one failed.
+    """
+    total = collections.Counter()
+    failed = False
+    deadline = None
+    while workers:
+        wait = None if not failed else max(0, deadline - time.monotonic())
+        ready = multiprocessing.connection.wait(list(workers), wait)
+        if not ready:
+            ksft_pr(f"stress: {len(workers)} workers do not stop")
+            break
+        for pipe in ready:
+            try:
+                said = pipe.recv()
+            except EOFError:
+                # Killed, or ended by something that is no Exception
+                proc = workers.pop(pipe)
+                proc.join()
+                said = f"a worker ended with status {proc.exitcode}"
+            if isinstance(said, collections.Counter):
+                total += said
+                workers.pop(pipe).join()
+                continue
+            ksft_eq(said, None)
+            if not failed:
+                failed = stop.value = True
+                deadline = time.monotonic() + STOP_WAIT
+    return total, failed
 
 
 def stress():
     """ The whole of it """
-    for kind in KINDS:
-        ksft_in(kind, KIND_TABLE)
+    unknown = [kind for kind in KINDS if kind not in (*KIND_TABLE, "all")]
+    ksft_eq(unknown, [], f"KINDS: there are all, {', '.join(KIND_TABLE)}")
+    if unknown:
+        return
     with Pool() as pool:
-        kinds = KINDS or possible(pool)
+        kinds = KINDS
+        if not KINDS or "all" in KINDS:
+            kinds = possible(pool)
+        if "all" in KINDS:
+            ksft_eq(kinds, list(KIND_TABLE), "the kernel has not all kinds")
         modes = ipvlan_modes(pool) if "ipv" in " ".join(kinds) else []
         ksft_pr(f"stress: WORKERS={WORKERS} ROUNDS={ROUNDS} SLOTS={SLOTS} "
                 f"SEED={SEED} KINDS='{' '.join(kinds)}'")
@@ -514,26 +568,29 @@ def stress():
         start = time.monotonic()
         slots = Slots(pool)
         new = devices(slots.name(1))
-        results = multiprocessing.SimpleQueue()
-        procs = [multiprocessing.Process(target=work,
-                                         args=(slots, num, kinds, modes,
-                                               results))
-                 for num in range(WORKERS)]
-        total = collections.Counter()
+        stop = multiprocessing.Value("b", False, lock=False)
+        workers = {}
+        procs = []
         try:
-            for proc in procs:
-                proc.start()
-            for _ in procs:
-                done, failure = results.get()
-                total += done
-                ksft_eq(failure, None)
-            for proc in procs:
-                proc.join()
+            for num in range(WORKERS):
+                pipe, theirs = multiprocessing.Pipe(duplex=False)
+                procs.append(multiprocessing.Process(
+                    target=work, args=(slots, num, kinds, modes, stop, theirs)))
+                procs[-1].start()
+                # Theirs alone, so that it closes when the worker ends
+                theirs.close()
+                workers[pipe] = procs[-1]
+            total, failed = collect(workers, stop)
         finally:
+            for proc in procs:
+                proc.kill()
+                proc.join()
             pool.live = {name: new for name in slots.live()}
         ksft_pr(f"stress: {total.total()} operations in "
                 f"{time.monotonic() - start:.0f} s: "
                 f"{dict(sorted(total.items()))}")
+        if failed:
+            return
         ksft_eq(total.total(), WORKERS * ROUNDS, "rounds are missing")
 
         pool.wait_freed()

@@ -4,7 +4,8 @@
 # Each test starts from the same queue: two series, three patches, one new
 # file, and a build/linux that agrees with it.
 
-. "$(dirname "$0")/lib.sh"
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
 
 TMP=$(mktemp -d)
 trap 'rm -rf "$TMP"' EXIT

@@ -7,9 +7,8 @@
 # The tests are called through t(), which shellcheck does not see:
 # shellcheck disable=SC2317
 
-. "$(dirname "$0")/lib.sh"
-# shellcheck source=tap.sh
-. "$TOOLS/tap.sh"
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
 
 export TMP=
 TMP=$(mktemp -d "${TMPDIR:-/tmp}/small-rtnl-bench.XXXXXX")
@@ -31,13 +30,13 @@ t()
 
 py()
 {
-	PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$TOOLS python3 -
+	PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$TOOLS/bench python3 -
 }
 
 ratios()
 {
 	py <<-'PY'
-	import bench_report as b
+	import report as b
 
 	assert b.spread([2], [1]) == (2, 2, 2)
 	# Each with each: 1, 2, 3 to 1, 2
@@ -58,7 +57,7 @@ ratios()
 units()
 {
 	py <<-'PY'
-	import bench_report as b
+	import report as b
 
 	for value, text in ((12, "12 ns"), (1500, "1.5 us"), (23456789, "23.5 ms"),
 	                    (4e9, "4 s"), (1234e9, "1234 s")):
@@ -110,7 +109,7 @@ trace()
 	import os
 
 	spec = importlib.util.spec_from_file_location(
-	    "guest", os.environ["TOOLS"] + "/bench-guest.py")
+	    "guest", os.environ["TOOLS"] + "/bench/guest.py")
 	guest = importlib.util.module_from_spec(spec)
 	spec.loader.exec_module(guest)
 
@@ -195,8 +194,9 @@ trace()
 # A guest that measures delete: on 'slow' twice as long, on 'dies' not to the end
 fake_tools()
 {
-	mkdir -p "$TMP/tools/small-rtnl" "$TMP/build/bench"
-	cp "$TOOLS"/{bench.py,bench_report.py,status.sh} "$TMP/tools/small-rtnl"
+	mkdir -p "$TMP/tools/small-rtnl/bench" "$TMP/build/bench"
+	cp "$TOOLS/lib.sh" "$TMP/tools/small-rtnl"
+	cp "$TOOLS"/bench/{bench,report}.py "$TMP/tools/small-rtnl/bench"
 	cat >"$TMP/tools/small-rtnl/vm.sh" <<-'FAKE'
 	#!/bin/bash
 	python3 - "$KERNEL" "$BUILD/bench/plan.json" <<PY
@@ -227,7 +227,7 @@ fake_tools()
 bench()
 {
 	PYTHONDONTWRITEBYTECODE=1 SCENARIOS=delete REPEAT=2 MEM=256M BUILD=$TMP/build \
-		RESULTS=$TMP/results "$TMP/tools/small-rtnl/bench.py" "$@"
+		RESULTS=$TMP/results "$TMP/tools/small-rtnl/bench/bench.py" "$@"
 }
 
 # has TEXT FILE
@@ -287,7 +287,7 @@ refused()
 	local text=$1 rc=0
 
 	shift
-	env "$@" "$TOOLS/bench.py" check >"$TMP/out" 2>"$TMP/err" || rc=$?
+	env "$@" "$TOOLS/bench/bench.py" check >"$TMP/out" 2>"$TMP/err" || rc=$?
 	[ "$rc" -eq 1 ]
 	has "$text" "$TMP/err"
 	[ "$(wc -l <"$TMP/err")" -eq 1 ]
@@ -310,7 +310,7 @@ real_guest()
 	local file
 
 	KERNELS=debug MACHINE=$machine MEM=2G N=4 SCALE=2 REPEAT=1 RESULTS=$TMP/real \
-		"$TOOLS/bench.sh" >"$TMP/out" 2>"$TMP/err" || {
+		"$TOOLS/bench/bench.sh" >"$TMP/out" 2>"$TMP/err" || {
 		cat "$TMP/err"
 		return 1
 	}

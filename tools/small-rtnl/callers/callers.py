@@ -11,7 +11,7 @@ network device, and say under which mutex the device dies:
   unknown  nobody has looked
 
 What follows from the call itself is decided here: see judge(). All others are
-in the file callers, a line for each function, with the reason. Status 1 if a
+in the file known, a line for each function, with the reason. Status 1 if a
 call is unknown, or if a line there has no call.
 
 It reads text: what a parser of C skips because a macro confuses it would be a
@@ -147,10 +147,10 @@ def main():
     """ Print the table """
     here = os.path.dirname(os.path.abspath(__file__))
     tree = sys.argv[1] if len(sys.argv) > 1 else \
-        os.path.join(here, "../../build/linux")
+        os.path.join(here, "../../../build/linux")
     if not os.path.isdir(os.path.join(tree, "net/core")):
         sys.exit(f"error: {tree} is no kernel tree: run 'make tree'")
-    listed = os.path.join(here, "callers")
+    listed = os.path.join(here, "known")
     said = read_list(listed)
     used = set()
     count = collections.Counter()

@@ -6,8 +6,6 @@
 
 # shellcheck disable=SC1091
 . /run/params
-# shellcheck source=status.sh
-. "$TOOLS/status.sh"
 # shellcheck disable=SC2153
 read -ra guest_env <<<"$GUEST_ENV"
 

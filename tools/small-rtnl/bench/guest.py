@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 
 """
-bench-guest.py PLAN: in the guest, run the scenarios of a plan that bench.py
+guest.py PLAN: in the guest, run the scenarios of a plan that bench.py
 wrote, and print a line of JSON for each as soon as it is done.
 
 A traced run also says what the kernel's own events counted while the scenario

@@ -3,9 +3,10 @@
 # Test mutants.py and bisect.sh on a tree of a few files, with programs of our
 # own in the places of build.sh, vm.sh and make, so that it takes seconds.
 
-. "$(dirname "$0")/lib.sh"
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
 # shellcheck source=says.sh
-. "$TOOLS/says.sh"
+. "$TOOLS/tests/says.sh"
 
 TMP=$(mktemp -d)
 trap 'rm -rf "$TMP"' EXIT
@@ -31,7 +32,7 @@ patch()
 }
 
 mkdir -p "$T/mutants" "$T/kernel-config" "$REPO/tools/testing/selftests/net" "$BUILD/linux/net" "$TMP/bin"
-cp "$TOOLS"/{lib.sh,kbuild.sh,tap.sh,status.sh,scratch.sh,matrix.sh,bisect.sh,mutants.py} "$T/"
+cp "$TOOLS"/{lib.sh,kbuild.sh,scratch.sh,matrix.sh,bisect.sh,mutants.py} "$T/"
 # A tree of a few files needs no disk
 sed -i 's/^\(\t*\)need_space .*/\1:/' "$T"/scratch.sh
 install /dev/null "$REPO/tools/testing/selftests/net/a.py"

@@ -4,7 +4,7 @@
 """
 bench.py check: is what the environment asks for possible?
 bench.py run NAME=IMAGE...: boot these kernels in turn, again and again, let
-bench-guest.py measure in each, and save each result as soon as it is there.
+guest.py measure in each, and save each result as soon as it is there.
 
 bench.sh says which variables there are.
 """
@@ -17,9 +17,9 @@ import subprocess
 import sys
 import time
 
-import bench_report
+import report
 
-SCENARIOS = bench_report.SCENARIOS
+SCENARIOS = report.SCENARIOS
 PLACES = ("child-child", "host-child", "host-host")
 WORKERS = (1, 2, 4, 8, 16)
 DEVICES = 10
@@ -30,12 +30,12 @@ OFTEN = 500
 # namespace has two more waits, of 20 ms each at its HZ, than on a PC.
 UML_ARGS = "rcupdate.rcu_expedited=1"
 
-TOOLS = os.path.dirname(os.path.abspath(__file__))
+TOOLS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TOP = os.path.dirname(os.path.dirname(TOOLS))
 
-with open(f"{TOOLS}/status.sh", encoding="ascii") as status_sh:
+with open(f"{TOOLS}/lib.sh", encoding="ascii") as lib_sh:
     STATUS = {name: int(value) for name, value in
-              re.findall(r"^(ST_\w+)=(\d+)", status_sh.read(), re.M)}
+              re.findall(r"^(ST_\w+)=(\d+)", lib_sh.read(), re.M)}
 
 Case = collections.namedtuple("Case", "scenario key args")
 
@@ -279,7 +279,7 @@ class Bench:
                                  for case in cases]}, file)
         script = f"{self.folder}/script.sh"
         with open(script, "w", encoding="ascii") as file:
-            file.write(f"exec '{TOOLS}/bench-guest.py' '{plan}'\n")
+            file.write(f"exec '{TOOLS}/bench/guest.py' '{plan}'\n")
         return script
 
     def _env(self, kernel, script, log):
@@ -417,7 +417,7 @@ def run(words):
     except Error as error:
         lost = error
     if any(bench.runs.values()):
-        bench_report.report(bench.opt.results)
+        report.report(bench.opt.results)
     for text in bench.bad:
         print(f"error: {text}", file=sys.stderr)
     if lost:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 
 """
-bench_report.py DIR: from the results that bench.py left in DIR, the table of
+report.py DIR: from the results that bench.py left in DIR, the table of
 ratios and the plots.
 
 A ratio compares a kernel with the first one, stock: above 1 is slower. Kernels
@@ -443,7 +443,7 @@ def report(folder):
 def main():
     """ One argument """
     if len(sys.argv) != 2 or not glob.glob(f"{sys.argv[1]}/*.json"):
-        sys.exit("error: name a folder with results: bench_report.py DIR")
+        sys.exit("error: name a folder with results: report.py DIR")
     report(sys.argv[1])
 
 

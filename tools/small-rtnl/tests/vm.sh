@@ -3,11 +3,8 @@
 # Does vm.sh tell a good run from each kind of bad one? Prints KTAP, fails if
 # one case does. MACHINE=, KERNEL= and MODULES= as for vm.sh.
 
-. "$(dirname "$0")/lib.sh"
-# shellcheck source=status.sh
-. "$TOOLS/status.sh"
-# shellcheck source=tap.sh
-. "$TOOLS/tap.sh"
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
 
 export CONFIG=debug MACHINE=${MACHINE:-um}
 KERNEL=${KERNEL:-patched}

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# offcheck.sh [whole]: with the option off, what does the series change? No
-# structure, and only the functions that the file off-differences lists and
+# compare.sh [whole]: with the option off, what does the series change? No
+# structure, and only the functions that the file off/differences lists and
 # explains: one that is not listed fails, and so does a listed one that does not
 # differ.
 #
@@ -12,13 +12,12 @@
 # Some functions are called through quietly(), which shellcheck does not see:
 # shellcheck disable=SC2317
 
-. "$(dirname "$0")/lib.sh"
-# shellcheck source=tap.sh
-. "$TOOLS/tap.sh"
-# shellcheck source=kbuild.sh
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+# shellcheck source=../kbuild.sh
 . "$TOOLS/kbuild.sh"
 
-listed=$TOOLS/off-differences
+listed=$TOOLS/off/differences
 struct_of=(net:net/core/net_namespace.o net_device:net/core/dev.o
 	bareudp_dev:drivers/net/bareudp.o ip_tunnel:net/ipv4/ip_tunnel.o
 	ip6_tnl:net/ipv6/ip6_tunnel.o vxlan_dev:drivers/net/vxlan/vxlan_core.o
@@ -97,7 +96,7 @@ if [ "${1:-}" = whole ]; then
 	stock=${stock%/arch/*}
 	patched=${patched%/arch/*}
 else
-	[ $# -eq 0 ] || die "usage: offcheck.sh [whole]"
+	[ $# -eq 0 ] || die "usage: compare.sh [whole]"
 	[ -d "$BUILD/linux/.git" ] || die "there is no patched tree at $BUILD/linux: run 'make tree'"
 	mapfile -t touched < <(git -C "$BUILD/linux" diff --name-only base HEAD -- \
 		'drivers/**.c' 'net/**.c' | grep -v '_test\.c$' | sed 's/\.c$/.o/')
@@ -137,10 +136,10 @@ done
 
 say "comparing objects"
 if [ "${1:-}" = whole ]; then
-	"$TOOLS/objdiff.py" "$stock" "$patched" >"$work/found"
+	"$TOOLS/off/objdiff.py" "$stock" "$patched" >"$work/found"
 else
 	printf '%s\n' "${touched[@]}" >"$work/touched"
-	"$TOOLS/objdiff.py" "$stock" "$patched" - <"$work/touched" >"$work/found"
+	"$TOOLS/off/objdiff.py" "$stock" "$patched" - <"$work/touched" >"$work/found"
 fi || die "objdiff.py failed, see above"
 touch "$work/touched"
 awk -v whole="$([ "${1:-}" != whole ] || echo 1)" '
@@ -179,7 +178,7 @@ END {
 			flag("explained, but there is no such difference: " key " " want[key])
 	exit bad
 }' "$work/touched" "$listed" "$work/found" >"$work/out" && rc=0 || rc=1
-result "$rc" "each function that differs is explained in off-differences" "$work/out"
+result "$rc" "each function that differs is explained in off/differences" "$work/out"
 awk '{ print "# " $0 }' "$work/found"
 
 if [ "${1:-}" != whole ]; then

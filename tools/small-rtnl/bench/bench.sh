@@ -15,7 +15,8 @@
 # MACHINE=qemu|um  instead of looking whether KVM works
 # SMP=2 MEM=4G of the guest   RESULTS=bench/results
 
-. "$(dirname "$0")/lib.sh"
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
 
 MEM=${MEM:-4G}
 SMP=${SMP:-2}
@@ -116,7 +117,7 @@ for tool in gcc python3 gnuplot; do
 done
 mkdir -p "$bench"
 # Before any kernel is built
-"$TOOLS/bench.py" check
+"$TOOLS/bench/bench.py" check
 generator=$TOP/tools/testing/selftests/net/rtnl_net_bench.c
 gcc -O2 -Wall -o "$bench/rtnl_net_bench" "$generator" -lmnl ||
 	die "the load generator does not compile: is libmnl-dev there? Run 'make deps'"
@@ -126,4 +127,4 @@ for kernel in $KERNELS; do
 	build_kernel "$kernel"
 done
 export MACHINE
-exec "$TOOLS/bench.py" run "${images[@]}"
+exec "$TOOLS/bench/bench.py" run "${images[@]}"

@@ -2,8 +2,6 @@
 # shellcheck shell=bash disable=SC2154 # TMP, of the scripts that source this
 # Sourced by tests of our commands: what a command prints, and its status.
 
-# shellcheck source=tap.sh
-. "$TOOLS/tap.sh"
 
 # says STATUS WORD... -- COMMAND...: its status, and a line that holds the words
 says()

@@ -3,9 +3,10 @@
 # Test base.sh and 'queue.py bases' against a mirror of our own: an apt-get and
 # an apt-cache that answer from a folder, and a kernel.org that is one.
 
-. "$(dirname "$0")/lib.sh"
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
 # shellcheck source=says.sh
-. "$TOOLS/says.sh"
+. "$TOOLS/tests/says.sh"
 
 TMP=$(mktemp -d)
 trap 'rm -rf "$TMP"' EXIT

@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# guest-selftest.sh [TEST...]: in the guest, put our selftests on top of the
+# selftests.sh [TEST...]: in the guest, put our selftests on top of the
 # base's and run these of tools/testing/selftests/net (or those in TESTS), one
 # TAP line for each. Exits with 0, with 1 if one failed, or with 4 if all were
 # skipped. The guest's root is a layer in memory, so the tree stays as it is.
 
-cd "$(dirname "$0")/../.." || exit 1
+cd "$(dirname "$0")/../../.." || exit 1
 ours=$PWD/tools/testing/selftests/net
 net=${SELFTESTS_NET:-$PWD/build/linux/tools/testing/selftests/net}
 
@@ -14,11 +14,11 @@ if [ $# -eq 0 ]; then
 	set -- "${tests[@]}"
 fi
 if [ $# -eq 0 ]; then
-	echo "usage: guest-selftest.sh TEST..., or TESTS=\"TEST...\""
+	echo "usage: selftests.sh TEST..., or TESTS=\"TEST...\""
 	exit 1
 fi
 if [ "${SMALL_RTNL_GUEST:-}" != 1 ] && [ "$ours" != "$net" ]; then
-	echo "guest-selftest.sh writes to $net: run it in the guest"
+	echo "selftests.sh writes to $net: run it in the guest"
 	exit 1
 fi
 

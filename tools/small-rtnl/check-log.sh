@@ -1,16 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# gate.sh LOG: show each report that a kernel log holds, with what surrounds it,
+# check-log.sh LOG: show each report that a kernel log holds, with what surrounds it,
 # on stderr. Exits with ST_LOG if one of them is a fault, else with 0.
 #
 # A foreign unregistration is a fault, but with STRICT=0, for a driver that is
 # being converted, only noted.
 
 . "$(dirname "$0")/lib.sh"
-# shellcheck source=status.sh
-. "$TOOLS/status.sh"
 
-[ -r "${1:-}" ] || die "usage: gate.sh LOG, where LOG is a readable kernel log"
+[ -r "${1:-}" ] || die "usage: check-log.sh LOG, where LOG is a readable kernel log"
 
 awk -v strict="${STRICT:-1}" -v fault="$ST_LOG" '
 BEGIN {
