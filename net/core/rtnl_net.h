@@ -7,37 +7,19 @@
 #include <linux/sched.h>
 #include <net/net_namespace.h>
 
-/**
- * struct rtnl_section - what a thread collects while it holds RTNL
- * @todo_list: unregistered devices, to be freed after RTNL is released
- * @unlink_list: devices whose nesting level changes when RTNL is released
- * @defer_skbs: skbs to be freed after RTNL is released
- * @kick_list: netns with pending devices, linked by rtnl_kick_list
- * @nr_nets: number of netns whose mutexes the thread holds
- * @net: netns whose mutex the thread acquired first, or NULL
- */
-struct rtnl_section {
-	struct list_head	todo_list;
-#ifdef CONFIG_LOCKDEP
-	struct list_head	unlink_list;
-#endif
-	struct sk_buff		*defer_skbs;
-#ifdef CONFIG_NET_SMALL_RTNL
-	struct list_head	kick_list;
-	unsigned int		nr_nets;
-	struct net		*net;
-#endif
-};
-
 extern struct rtnl_section rtnl_exclusive_section;
 
-/* RTNL is a mutex, so there is one section at a time, that of its holder */
+/* There is one exclusive section at a time, and any number of shared ones */
+#ifdef CONFIG_NET_SMALL_RTNL
 static inline struct rtnl_section *rtnl_section(void)
 {
-	return &rtnl_exclusive_section;
+	return current->rtnl_section ?: &rtnl_exclusive_section;
 }
 
-#ifdef CONFIG_NET_SMALL_RTNL
+bool rtnl_gate_open(void);
+void rtnl_gate_count(enum rtnl_gate why);
+unsigned long rtnl_gate_sum(enum rtnl_gate why);
+
 void rtnl_net_work_func(struct work_struct *work);
 void rtnl_net_queue_work(struct net *net);
 void rtnl_net_flush_work(struct net *net);
@@ -137,12 +119,36 @@ static inline void net_reap_wait(struct net *net)
 }
 
 void rtnl_net_lock_nest(struct net *net);
+int rtnl_net_trylock_shared_work(struct net *net, struct rtnl_section *section);
+bool rtnl_net_trylock_dev_shared(struct net_device *dev,
+				 struct rtnl_section *section);
+enum rtnl_gate rtnl_dev_gate(struct net_device *dev);
 void __rtnl_unlock_untraced(void);
 void rtnl_net_kick(struct net *net);
 bool rtnl_net_may_unregister(const struct net *net, const struct net *home);
 void rtnl_net_drain(void);
 void netdev_unreg_collect(struct net *net, struct list_head *head);
 #else
+static inline struct rtnl_section *rtnl_section(void)
+{
+	return &rtnl_exclusive_section;
+}
+
+static inline bool rtnl_gate_open(void)
+{
+	return false;
+}
+
+static inline void rtnl_gate_count(enum rtnl_gate why)
+{
+}
+
+static inline bool rtnl_net_trylock_dev_shared(struct net_device *dev,
+					       struct rtnl_section *section)
+{
+	return true;
+}
+
 static inline void rtnl_net_preinit(struct net *net)
 {
 }
@@ -206,8 +212,13 @@ static inline void netdev_unreg_move(struct net_device *dev, struct net *net)
 #endif
 
 #ifdef CONFIG_DEBUG_NET_SMALL_RTNL
+void rtnl_gate_delay(void);
 void rtnl_net_check_home(const struct net_device *dev);
 #else
+static inline void rtnl_gate_delay(void)
+{
+}
+
 static inline void rtnl_net_check_home(const struct net_device *dev)
 {
 }

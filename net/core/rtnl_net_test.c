@@ -238,7 +238,7 @@ static int test_suite_init(struct kunit_suite *suite)
 	if (err)
 		goto err_device;
 
-	err = register_netdevice_notifier(&test_netdev_nb);
+	err = register_netdevice_notifier_shared(&test_netdev_nb);
 	if (err)
 		goto err_link;
 

@@ -6,8 +6,6 @@
 # that hold it.
 
 . "$(dirname "$0")/lib.sh"
-# shellcheck source=tap.sh
-. "$TOOLS/tap.sh"
 
 MODEL=$TOOLS/model/rtnl_net.pml
 

@@ -383,7 +383,8 @@ static void test_notifier_comes_back(struct kunit *test)
 	int err;
 
 	test_came_back = 0;
-	KUNIT_ASSERT_EQ(test, register_netdevice_notifier(&test_come_back_nb),
+	KUNIT_ASSERT_EQ(test,
+			register_netdevice_notifier_shared(&test_come_back_nb),
 			0);
 
 	err = test_begin();

@@ -6,6 +6,7 @@
 #define _TRACE_RTNL_NET_H
 
 #include <linux/netdevice.h>
+#include <linux/rtnetlink.h>
 #include <linux/tracepoint.h>
 #include <net/net_namespace.h>
 #include <net/rtnetlink.h>
@@ -36,6 +37,13 @@ TRACE_DEFINE_ENUM(RTNL_NET_QUEUED_SENT_HOME);
 TRACE_DEFINE_ENUM(RTNL_NET_QUEUED_TAKEN);
 TRACE_DEFINE_ENUM(RTNL_NET_QUEUED_MOVED);
 
+TRACE_DEFINE_ENUM(RTNL_GATE_SHARED);
+TRACE_DEFINE_ENUM(RTNL_GATE_CALLER);
+TRACE_DEFINE_ENUM(RTNL_GATE_HANDLER);
+TRACE_DEFINE_ENUM(RTNL_GATE_KIND);
+TRACE_DEFINE_ENUM(RTNL_GATE_FOREIGN);
+TRACE_DEFINE_ENUM(RTNL_GATE_REQUEST);
+
 /* A lock is RTNL itself if @net is NULL, @net's mutex otherwise */
 DECLARE_EVENT_CLASS(rtnl_net_lock,
 		    TP_PROTO(const struct net *net, unsigned long caller),
@@ -56,9 +64,28 @@ DEFINE_EVENT(rtnl_net_lock, rtnl_net_lock_request,
 	     TP_ARGS(net, caller)
 );
 
-DEFINE_EVENT(rtnl_net_lock, rtnl_net_lock_acquired,
-	     TP_PROTO(const struct net *net, unsigned long caller),
-	     TP_ARGS(net, caller)
+TRACE_EVENT(rtnl_net_lock_acquired,
+	    TP_PROTO(const struct net *net, enum rtnl_gate gate,
+		     unsigned long caller),
+	    TP_ARGS(net, gate, caller),
+	    TP_STRUCT__entry(__field(u64, net_cookie)
+			     __field(unsigned long, caller)
+			     __field(unsigned int, net_inum)
+			     __field(int, gate)),
+	    TP_fast_assign(__entry->net_cookie = net ? net->net_cookie : 0;
+			   __entry->caller = caller;
+			   __entry->net_inum = net ? net->ns.inum : 0;
+			   __entry->gate = gate;),
+	    TP_printk("net_inum=%u net_cookie=%llu caller=%pS rtnl=%s",
+		      __entry->net_inum, __entry->net_cookie,
+		      (void *)__entry->caller,
+		      __print_symbolic(__entry->gate,
+				       { RTNL_GATE_SHARED, "shared" },
+				       { RTNL_GATE_CALLER, "exclusive" },
+				       { RTNL_GATE_HANDLER, "exclusive:handler" },
+				       { RTNL_GATE_KIND, "exclusive:kind" },
+				       { RTNL_GATE_FOREIGN, "exclusive:foreign" },
+				       { RTNL_GATE_REQUEST, "exclusive:request" }))
 );
 
 DEFINE_EVENT(rtnl_net_lock, rtnl_net_lock_release,
@@ -156,8 +183,9 @@ DECLARE_EVENT_NOP(rtnl_net_lock_request,
 		  TP_PROTO(const struct net *net, unsigned long caller),
 		  TP_ARGS(net, caller))
 DECLARE_EVENT_NOP(rtnl_net_lock_acquired,
-		  TP_PROTO(const struct net *net, unsigned long caller),
-		  TP_ARGS(net, caller))
+		  TP_PROTO(const struct net *net, enum rtnl_gate gate,
+			   unsigned long caller),
+		  TP_ARGS(net, gate, caller))
 DECLARE_EVENT_NOP(rtnl_net_lock_release,
 		  TP_PROTO(const struct net *net, unsigned long caller),
 		  TP_ARGS(net, caller))

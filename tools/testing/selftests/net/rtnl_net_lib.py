@@ -39,12 +39,24 @@ NEW = Netlink.NLM_F_CREATE | Netlink.NLM_F_EXCL
 
 RTM_NEWLINK = 16
 RTM_DELLINK = 17
+RTM_GETLINK = 18
 RTM_NEWADDR = 20
 RTM_DELADDR = 21
+RTM_NEWROUTE = 24
+RTM_DELROUTE = 25
+RTM_NEWNEIGH = 28
+RTM_DELNEIGH = 29
+RTM_NEWRULE = 32
+RTM_DELRULE = 33
 RTNLGRP_LINK = 1
 IFF_UP = 1
 
 IFA_LOCAL = 2
+RTA_DST = 1
+RTA_OIF = 4
+NDA_DST = 1
+FRA_SRC = 2
+RT_TABLE_MAIN = 254
 IFLA_IFNAME = 3
 IFLA_LINK = 5
 IFLA_LINKINFO = 18
@@ -67,6 +79,11 @@ IPVLAN_FLAGS = {"bridge": 0, "private": 1, "vepa": 2}
 WAIT_TIMEOUT = int(os.environ.get("WAIT_TIMEOUT", "120"))
 
 TRACING = "/sys/kernel/tracing"
+
+# A trace event of the group rtnl_net
+TRACE_LINE = re.compile(r"^\s*(?P<thread>.+-\d+)\s+\[\d+\]\s+\S+\s+\d+: "
+                  r"rtnl_net_(?P<event>\w+): (?P<text>.*)$")
+TRACE_FIELD = re.compile(r"(\w+)=((?:sent|at) home|\S+)")
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -537,6 +554,41 @@ class Rtnl:
                          NEW if add else 0, body,
                          [(IFA_LOCAL, socket.inet_aton(address))])
 
+    def route(self, index, dest, add=True):
+        """ ip route add (or del) DEST/32 dev INDEX """
+        # rtmsg: scope link, protocol static, type unicast
+        body = struct.pack("=BBBBBBBBI", socket.AF_INET, 32, 0, 0,
+                           RT_TABLE_MAIN, 4, 253, 1, 0)
+        return self._ask(RTM_NEWROUTE if add else RTM_DELROUTE,
+                         NEW if add else 0, body,
+                         [(RTA_DST, socket.inet_aton(dest)),
+                          (RTA_OIF, index)])
+
+    def neighbour(self, index, address, add=True):
+        """ ip neigh add (or del) ADDRESS nud noarp dev INDEX """
+        body = struct.pack("=BBHiHBB", socket.AF_INET, 0, 0, index, 0x40, 0, 0)
+        return self._ask(RTM_NEWNEIGH if add else RTM_DELNEIGH,
+                         NEW if add else 0, body,
+                         [(NDA_DST, socket.inet_aton(address))])
+
+    def rule(self, source, add=True):
+        """ ip rule add (or del) from SOURCE/32 table main """
+        body = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 32, 0,
+                           RT_TABLE_MAIN, 0, 0, 1, 0)
+        return self._ask(RTM_NEWRULE if add else RTM_DELRULE,
+                         NEW if add else 0, body,
+                         [(FRA_SRC, socket.inet_aton(source))])
+
+    def show(self, index):
+        """ ip link show dev INDEX """
+        self.sock.send(struct.pack("=IHHII", 32, RTM_GETLINK,
+                                   Netlink.NLM_F_REQUEST, 1, 0) +
+                       _ifinfomsg(index))
+        answer = self.sock.recv(65536)
+        if struct.unpack_from("=H", answer, 4)[0] == Netlink.NLMSG_ERROR:
+            return -struct.unpack_from("=i", answer, 16)[0]
+        return 0
+
     def move(self, name, netns):
         """ ip link set NAME netns NETNS """
         return self.request(RTM_NEWLINK, 0, (IFLA_IFNAME, name),
@@ -760,6 +812,41 @@ class Trace:
     def __exit__(self, exc_type, exc_value, traceback):
         self.set(self.enable, "0")
         os.rmdir(self.instance)
+
+
+class LockTrace(Trace):
+    """ All events rtnl_net, while it is entered """
+
+    def __init__(self):
+        # Whatever clock the machine has: the order is what counts
+        super().__init__("rtnl_net", "events/rtnl_net",
+                         "CONFIG_NET_SMALL_RTNL", buffer_size_kb="16384",
+                         trace_clock="counter")
+        self.events = []
+        self.took = 0
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        self.set(self.enable, "0")
+        for line in self.lines():
+            if match := TRACE_LINE.match(line):
+                self.events.append((match["thread"], match["event"],
+                                    dict(TRACE_FIELD.findall(match["text"]))))
+        lost = sum(int(line.split()[-1])
+                   for cpu in os.listdir(f"{self.instance}/per_cpu")
+                   for line in self.lines(f"per_cpu/{cpu}/stats")
+                   if line.startswith(("overrun:", "dropped")))
+        super().__exit__(exc_type, exc_value, traceback)
+        ksft_eq(lost, 0, "events were lost")
+
+    def told(self, event, *names):
+        """ The values of these fields, for each such event """
+        return [tuple(fields[name] for name in names)
+                for _, what, fields in self.events if what == event]
+
+
+def inum(netns):
+    """ As the events have it """
+    return str(os.stat(f"/run/netns/{netns}").st_ino)
 
 
 def pr_outcomes(outcomes):

@@ -16,8 +16,9 @@ further devices on top of its ends or of each other, or a tunnel whose socket is
 in another slot; of all kinds of rtnl_net_devs.py that the kernel has. In each
 of ROUNDS it picks one of them: it makes what is not there, with each
 device in a random slot and from a random slot; else it moves or deletes a
-random device of it, sets it up or down, gives or takes an address, or changes
-the mode of an ipvlan. Now and then it kills the namespace of a slot and puts a
+random device of it, sets it up or down, gives or takes an address, changes the
+mode of an ipvlan, or does what shares RTNL: a rule, a route, a neighbour, sysctls,
+and to show the device. Now and then it kills the namespace of a slot and puts a
 new one there.
 
 A worker holds the namespaces that it works with, so no command may fail. A
@@ -37,6 +38,7 @@ a failure if the kernel has not all of them.
 """
 
 import collections
+import contextlib
 import glob
 import multiprocessing
 import multiprocessing.connection
@@ -63,8 +65,8 @@ STOP_WAIT = 30
 
 # What is done to a whole object, and how often. What does not fit is a move,
 # and what is left is a deletion.
-OPS = (("move", 0.25), ("up", 0.12), ("down", 0.04), ("address", 0.12),
-       ("mode", 0.10), ("tap", 0.06))
+OPS = (("move", 0.20), ("up", 0.12), ("down", 0.04), ("address", 0.09),
+       ("requests", 0.15), ("mode", 0.08), ("tap", 0.05))
 
 IPVLANS = ("ipvlan", "ipvtap")
 MACVLANS = ("macvlan", "macvlan_source", "macvtap")
@@ -249,6 +251,8 @@ class Object:
                 check(rtnl.set_down(self.name(part)), f"{self.name(part)} down")
         elif what == "address":
             self.address(hold, part)
+        elif what == "requests":
+            self.requests(hold, part)
         elif what == "mode" and ipvlans:
             self.mode(hold, ipvlans[numbers[0] % len(ipvlans)], numbers[1:])
         elif what == "tap" and self.modes:
@@ -339,6 +343,42 @@ class Object:
                                part not in self.addresses),
                   f"address of {self.name(part)}")
         self.addresses ^= {part}
+
+    def requests(self, hold, part):
+        """ What shares RTNL with other namespaces, and is undone at once """
+        slot, name = self.where[part][0], self.name(part)
+        index = hold.index(slot, name)
+        address = f"10.{self.num}.1.{ord(part)}"
+        with hold.rtnl(slot) as rtnl:
+            check(rtnl.show(index), f"show {name}")
+            check(rtnl.rule(address), f"rule of {name}")
+            err = rtnl.route(index, address)
+            # It may be down, or have no IPv4
+            check(err, f"route to {name}", "ENETDOWN", "EINVAL")
+            if not err:
+                check(rtnl.route(index, address, False), f"no route to {name}")
+            err = rtnl.neighbour(index, address)
+            check(err, f"neighbour at {name}", "EINVAL")
+            if not err:
+                # A device that goes down loses its neighbours
+                check(rtnl.neighbour(index, address, False),
+                      f"no neighbour at {name}", "ENOENT")
+            check(rtnl.rule(address, False), f"no rule of {name}")
+        with setns(hold.fd(slot)):
+            for conf in ("ipv4/conf/{}/forwarding", "ipv6/conf/{}/disable_ipv6",
+                         "ipv6/conf/{}/forwarding"):
+                self.toggle("/proc/sys/net/" + conf.format(name))
+
+    @staticmethod
+    def toggle(path):
+        """ Write another value, and the old one again, if the file is there """
+        with contextlib.suppress(FileNotFoundError), \
+                open(path, "r+", encoding="ascii", buffering=1) as file:
+            old = file.read()
+            for value in (str(1 - int(old)), old):
+                file.seek(0)
+                file.write(value)
+                file.flush()
 
     def mode(self, hold, part, numbers):
         """ Of all ipvlans that have this one's lower """

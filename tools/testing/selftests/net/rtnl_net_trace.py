@@ -13,7 +13,8 @@ Test the trace events rtnl_net:* against what is known to happen.
 
 a0 and b0 are a veth pair, i0 is an ipvlan on top of b0. Deleting a0 kills b0 on
 behalf of A, and that kills i0 on behalf of B. The events have to tell just
-that; and those of the locks have to come in pairs, with one holder at a time.
+that; and those of the locks have to come in pairs, with one holder at a time, or
+several that share RTNL.
 """
 
 import contextlib
@@ -24,53 +25,14 @@ from collections import Counter
 
 from lib.py import NetNSEnter, ip, ksft_eq, ksft_exit, ksft_ge, ksft_gt, \
     ksft_in, ksft_run, ksft_true
-from rtnl_net_lib import Pool, Trace, at_once
+from rtnl_net_lib import LockTrace, Pool, at_once, inum
 
 # ns, with HZ=100
 TICK = 10 * 1000 * 1000
 ROUNDS = int(os.environ.get("ROUNDS", "20"))
 
-LINE = re.compile(r"^\s*(?P<thread>.+-\d+)\s+\[\d+\]\s+\S+\s+\d+: "
-                  r"rtnl_net_(?P<event>\w+): (?P<text>.*)$")
-FIELD = re.compile(r"(\w+)=((?:sent|at) home|\S+)")
-
 # A lock function of the kernel is not what called it
 LOCK_FUNCTIONS = re.compile(r"_*rtnl_(net_)?(try|un)?lock(_killable)?\+")
-
-
-class LockTrace(Trace):
-    """ All events rtnl_net, while it is entered """
-
-    def __init__(self):
-        # Whatever clock the machine has: the order is what counts
-        super().__init__("rtnl_net", "events/rtnl_net",
-                         "CONFIG_NET_SMALL_RTNL", buffer_size_kb="16384",
-                         trace_clock="counter")
-        self.events = []
-        self.took = 0
-
-    def __exit__(self, exc_type, exc_value, traceback):
-        self.set(self.enable, "0")
-        for line in self.lines():
-            if match := LINE.match(line):
-                self.events.append((match["thread"], match["event"],
-                                    dict(FIELD.findall(match["text"]))))
-        lost = sum(int(line.split()[-1])
-                   for cpu in os.listdir(f"{self.instance}/per_cpu")
-                   for line in self.lines(f"per_cpu/{cpu}/stats")
-                   if line.startswith(("overrun:", "dropped")))
-        super().__exit__(exc_type, exc_value, traceback)
-        ksft_eq(lost, 0, "events were lost")
-
-    def told(self, event, *names):
-        """ The values of these fields, for each such event """
-        return [tuple(fields[name] for name in names)
-                for _, what, fields in self.events if what == event]
-
-
-def inum(netns):
-    """ As the events have it """
-    return str(os.stat(f"/run/netns/{netns}").st_ino)
 
 
 def add_pair(netns, peer):
@@ -157,7 +119,7 @@ def delete_pairs(netns, peer):
 
 def check_locks(events):
     """ What is odd about them; what was under way at the start is left out """
-    state, owner = {}, {}
+    state, owner, holders, exclusive = {}, {}, set(), False
     after = {"lock_request": (None, "lock_release", "lock_failed"),
              "lock_acquired": ("lock_request",),
              "lock_failed": ("lock_request",),
@@ -173,12 +135,20 @@ def check_locks(events):
             was != "lock_acquired"
         if seen and not counted and was not in after[event]:
             yield f"{thread}: {event} of {net} after {was}"
-        if event == "lock_acquired":
+        if event == "lock_acquired" and net == "0":
+            shared = fields["rtnl"] == "shared"
+            if holders and (exclusive or not shared):
+                yield f"RTNL is of {holders} and {thread}"
+            exclusive = not shared
+            holders.add(thread)
+        elif event == "lock_acquired":
             if net in owner:
                 yield f"{net} is of {owner[net]} and {thread}"
-            if net != "0" and owner.get("0", thread) != thread:
+            if holders and thread not in holders:
                 yield f"{thread}: {net} without RTNL"
             owner[net] = thread
+        elif event == "lock_release" and net == "0":
+            holders.discard(thread)
         elif event == "lock_release":
             owner.pop(net, None)
         if LOCK_FUNCTIONS.match(fields["caller"]):
@@ -187,7 +157,7 @@ def check_locks(events):
 
 
 def locks_come_in_pairs():
-    """ Request, acquired or failed, release; one holder; a caller of worth """
+    """ Request, acquired or failed, release; holders; a caller of worth """
     with Pool() as pool:
         a, b, c, d, e = pool.add("A", "B", "C", "D", "E")
         with LockTrace() as trace:
