@@ -4,6 +4,8 @@
 # and each parameter of one. Fails if a case fails, is missing, or if the kernel
 # log holds a report.
 #
+# KUNIT_SUITE= only that suite, in a guest.
+#
 # um, qemu: in that machine's patched kernel of CONFIG=debug, where this very
 # script runs as the guest's. tree: built and run by the tree's own kunit.py.
 
@@ -95,7 +97,7 @@ run_guest()
 {
 	local dir suite rc=0
 
-	for suite in $(suites); do
+	for suite in ${KUNIT_SUITE:-$(suites)}; do
 		dir=/sys/kernel/debug/kunit/$suite
 		# It may be part of the module of that name
 		[ -w "$dir/run" ] || modprobe -q "$suite" || true

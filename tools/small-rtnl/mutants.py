@@ -13,15 +13,17 @@ A mutant is a header and a diff:
 
   Rule: what it breaks, and where that is written; the next lines, if they are
     indented, belong to it
-  Caught-by: kunit SUITE.CASE
+  Caught-by: kunit SUITE.CASE [NAME]
   Caught-by: selftest FILE.py [NAME]
+  Hidden-by: why no test can notice it; instead of the Caught-by lines
   ---
   diff --git ...
 
-One of the Caught-by lines must come true; the kernels boot in their order. NAME
-is a part of the name of a test that fails; or what the harness says about the
-whole run: log (a warning or a report), leak, dead, time. Without it any test of
-the file will do. TIMEOUT= seconds for a boot (600), GUEST_ENV= as for make um.
+One of the Caught-by lines must come true; the kernels boot in their order. Of
+KUnit only that case runs. NAME is a part of the name of a test that fails; or
+what the harness says about the whole run: log (a warning or a report), leak,
+dead, time. Without it any test of the file will do. A hidden mutant must build,
+and is not run. TIMEOUT= seconds for a boot (600), GUEST_ENV= as for make um.
 """
 
 import contextlib
@@ -56,6 +58,7 @@ class Mutant:
     rule: str
     expected: list      # of (run, part of a failing test's name)
     diff: str
+    hidden: str = ''
 
     def runs(self):
         return list(dict.fromkeys(run for run, _ in self.expected))
@@ -70,27 +73,29 @@ def parse(name, text):
     head, found, diff = text.partition('\n---\n')
     if not found or not re.match(r'diff --git ', diff.lstrip('\n')):
         raise Refused(f"{where} must have a header, a line '---' and a diff that begins with 'diff --git'")
-    rule, expected = '', []
+    rule, hidden, expected = '', '', []
     for line in re.sub(r'\n[ \t]+', ' ', head.strip('\n')).split('\n'):
         key, _, value = line.partition(': ')
         words = value.split()
         if key == 'Rule' and words:
             rule = value
-        elif key == 'Caught-by' and re.fullmatch(r'kunit \w+\.\S+', value):
-            expected.append(('kunit', words[1]))
+        elif key == 'Hidden-by' and words:
+            hidden = value
+        elif key == 'Caught-by' and re.fullmatch(r'kunit \w+\.\S+( \S+)?', value):
+            expected.append((f'kunit {words[1]}', words[-1]))
         elif key == 'Caught-by' and re.fullmatch(r'selftest [\w.-]+( \S+)?', value):
             expected.append((f'selftest {words[1]}', (words + [''])[2]))
         else:
             raise Refused(f"{where} has the line '{line}': it must be 'Rule: ...', "
-                          "'Caught-by: kunit SUITE.CASE' or 'Caught-by: selftest FILE [NAME]'")
-    if not rule or not expected:
-        raise Refused(f"{where} has no 'Rule:' or no 'Caught-by:' line: say which rule it breaks and which "
-                      'test must notice')
+                          "'Caught-by: kunit SUITE.CASE', 'Caught-by: selftest FILE [NAME]' or 'Hidden-by: ...'")
+    if not rule or bool(expected) == bool(hidden):
+        raise Refused(f"{where} must have a 'Rule:' line, and 'Caught-by:' lines or one 'Hidden-by:' line: say "
+                      'which rule it breaks, and which test must notice or why none can')
     for run, _ in expected:
-        test = run.partition(' ')[2]
-        if test and not os.access(os.path.join(TOP, 'tools/testing/selftests/net', test), os.X_OK):
+        kind, test = run.split()
+        if kind == 'selftest' and not os.access(os.path.join(TOP, 'tools/testing/selftests/net', test), os.X_OK):
             raise Refused(f'{where} is caught by {test}, but tools/testing/selftests/net has no such test')
-    return Mutant(name, rule, expected, diff.lstrip('\n'))
+    return Mutant(name, rule, expected, diff.lstrip('\n'), hidden)
 
 
 def load(names):
@@ -123,12 +128,13 @@ def copy_tree():
 
 def script(file, run):
     """What the guest does"""
-    if run == 'kunit':
-        line = os.path.join(TOOLS, 'kunit.sh')
+    if run.startswith('kunit'):
+        suite = run.partition(' ')[2].partition('.')[0]
+        line = f"KUNIT_SUITE={suite} {shlex.quote(os.path.join(TOOLS, 'kunit.sh'))}"
     else:
         line = f'{shlex.quote(os.path.join(TOOLS, "guest/selftests.sh"))} {run.split()[1]}'
     file.write(f'export SELFTESTS_NET={shlex.quote(os.path.join(TREE, "tools/testing/selftests/net"))}\n'
-               f'exec {line}\n')
+               f'{line}\n')
     file.flush()
 
 
@@ -155,9 +161,12 @@ def boot(run, log, enough):
     One of which a name holds a part is enough: a broken kernel may hang after that."""
     with tempfile.NamedTemporaryFile('w', dir=WORK, suffix='.sh') as file, open(log, 'w', encoding='utf-8') as out:
         script(file, run)
+        args = ['kunit.enable=1']
+        if run.startswith('kunit '):
+            args.append(f'kunit.filter_glob={run.split()[1]}')
         more = {'MACHINE': 'um', 'KERNEL': 'patched', 'CONFIG': 'debug', 'SCRIPT': file.name,
                 'LOG': log.removesuffix('.log') + '-console.log',
-                'KERNEL_ARGS': 'kunit.enable=1 ' + os.environ.get('KERNEL_ARGS', ''),
+                'KERNEL_ARGS': ' '.join([*args, os.environ.get('KERNEL_ARGS', '')]),
                 'TIMEOUT': os.environ.get('TIMEOUT') or '600',
                 'GUEST_ENV': os.environ.get('GUEST_ENV') or 'RACES=2'}
         with subprocess.Popen([os.path.join(TOOLS, 'vm.sh')], env=environment(**more), stdout=out,
@@ -195,13 +204,15 @@ def try_mutant(mutant):
     why = build()
     if why:
         return None, f'it does not build: {why}'
+    if mutant.hidden:
+        return 'nobody', ''
     others = []
     for run in mutant.runs():
         failed = boot(run, run_log(mutant.name, run), [part for wanted, part in mutant.expected if wanted == run])
         for wanted, part in mutant.expected:
             caught = [name for name in failed if part in name] if wanted == run else []
             if caught:
-                return f'{run}: {caught[0]}', ''
+                return f'{"kunit" if run.startswith("kunit") else run}: {caught[0]}', ''
         others += failed
     if others:
         return None, f'only these noticed it: {", ".join(others)}: name one, or correct the test'
@@ -215,7 +226,8 @@ def control(mutants):
     why = build()
     if why:
         raise Refused(f'the unbroken kernel does not build: {why}')
-    for run in dict.fromkeys(run for mutant in mutants for run in mutant.runs()):
+    # All of KUnit at once
+    for run in dict.fromkeys('kunit' if run.startswith('kunit') else run for mutant in mutants for run in mutant.runs()):
         say(f'the unbroken kernel: {run}')
         yield run, boot(run, run_log('control', run), [])
 
@@ -263,7 +275,7 @@ def run_all(mutants):
             with contextlib.suppress(Refused):
                 git('checkout', '-q', '-f', '--detach', 'HEAD')
         spent = f'{time.monotonic() - start:.0f} s'
-        result(caught, f'{mutant.name}: {mutant.rule}', why)
+        result(caught, f'{mutant.name}: {mutant.rule}', why or mutant.hidden and f'hidden: {mutant.hidden}')
         rows.append((mutant.name, caught or 'NOT CAUGHT', spent))
     table(rows)
     print(f'{number - failures} passed, {failures} failed, 0 skipped')

@@ -104,6 +104,10 @@ check "one that kills the kernel" says 0 'selftest a.py: dead' -- "$T/mutants.py
 mutant slow 'selftest a.py slow' one slow
 check "one that hangs after the test has failed is not waited for" says 0 'selftest a.py: a.slow' \
 	-- timeout 60 "$T/mutants.py" slow
+mutant hidden 'selftest a.py' one bad
+sed -i 's/^Caught-by: .*/Hidden-by: RTNL/' "$T/mutants/hidden.patch"
+check "one that no test can notice is built and not run" says 0 'ok 1 hidden' '# hidden: RTNL' 'hidden  nobody' \
+	-- "$T/mutants.py" hidden
 mutant old 'selftest a.py' once bad
 check "one that does not apply" says 1 'not ok 2 old' 'does not apply' -- "$T/mutants.py" old
 mutant broken 'selftest a.py' one ERROR
@@ -113,7 +117,7 @@ check "a test that is not there" says 1 'error: mutants/wrong.patch' 'no such te
 mutant wrong 'somebody' one bad
 check "a header that it does not know" says 1 "the line 'Caught-by: somebody'" -- "$T/mutants.py" wrong
 sed -i '/^Caught/d' "$T/mutants/wrong.patch"
-check "no test at all" says 1 "no 'Caught-by:' line" -- "$T/mutants.py" wrong
+check "no test at all" says 1 "or one 'Hidden-by:' line" -- "$T/mutants.py" wrong
 sed -i '/^---$/,$d' "$T/mutants/wrong.patch"
 check "no diff" says 1 "a diff that begins with" -- "$T/mutants.py" wrong
 sed -i 's/^bad)/one | &/' "$T/vm.sh"
