@@ -75,3 +75,49 @@ check_config()
 		exit bad
 	}' "$@" >&2
 }
+
+# names DIR NAME: whether the Makefile of DIR, with the configuration in $obj, names
+# this object, or this folder
+names()
+{
+	# shellcheck disable=SC2016 # make's, not the shell's
+	printf '%s\n' "include $obj/include/config/auto.conf" "srctree := $src" \
+		"src := $src/$1" "obj := $1" "include $src/$1/Makefile" \
+		'all-of = $(1) $($(1:.o=-objs)) $($(1:.o=-y)) $($(1:.o=-m))' \
+		'small-rtnl-print:' \
+		'	@echo $(foreach o,$(obj-y) $(obj-m),$(call all-of,$(o)))' |
+		make -s -f - small-rtnl-print 2>/dev/null | tr ' ' '\n' |
+		grep -xF -- "$2" >/dev/null
+}
+
+# entered DIR: whether kbuild enters it
+declare -A is_entered
+entered()
+{
+	local parent
+
+	parent=$(dirname "$1")
+	[ "$parent" != . ] || return 0
+	if [ -z "${is_entered[$1]:-}" ]; then
+		is_entered[$1]=no
+		if entered "$parent" && names "$parent" "$(basename "$1")/"; then
+			is_entered[$1]=yes
+		fi
+	fi
+	[ "${is_entered[$1]}" = yes ]
+}
+
+# enabled OBJECT...: those that the configuration in $obj has. kbuild would compile
+# the others, too, if it is asked to.
+enabled()
+{
+	local name dir
+
+	for name; do
+		dir=$(dirname "$name")
+		if entered "$dir" && names "$dir" "$(basename "$name")"; then
+			echo "$name"
+		fi
+	done
+	return 0
+}

@@ -36,6 +36,7 @@ MNT_DETACH = 2
 
 # For what is not there yet
 NEW = Netlink.NLM_F_CREATE | Netlink.NLM_F_EXCL
+REPLACE = Netlink.NLM_F_CREATE | Netlink.NLM_F_REPLACE
 
 RTM_NEWLINK = 16
 RTM_DELLINK = 17
@@ -567,8 +568,9 @@ class Rtnl:
     def neighbour(self, index, address, add=True):
         """ ip neigh add (or del) ADDRESS nud noarp dev INDEX """
         body = struct.pack("=BBHiHBB", socket.AF_INET, 0, 0, index, 0x40, 0, 0)
+        # One that was deleted stays while somebody refers to it
         return self._ask(RTM_NEWNEIGH if add else RTM_DELNEIGH,
-                         NEW if add else 0, body,
+                         REPLACE if add else 0, body,
                          [(NDA_DST, socket.inet_aton(address))])
 
     def rule(self, source, add=True):
