@@ -79,7 +79,7 @@ scaling()
 	py <<-'PY'
 	import json
 	import os
-	import bench_report as b
+	import report as b
 
 	def run(kernel, repeat, workers, operations, traced=False):
 	    return {"key": f"requests W={workers}", "kernel": kernel,
