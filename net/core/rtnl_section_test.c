@@ -369,6 +369,7 @@ static struct kunit_suite section_suite = {
 	.exit		= section_exit,
 	.test_cases	= section_cases,
 };
+
 kunit_test_suite(section_suite);
 
 MODULE_DESCRIPTION("KUnit tests of sections that hold RTNL shared");

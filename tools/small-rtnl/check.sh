@@ -88,11 +88,14 @@ checkpatch()
 {
 	# - FILE_PATH_CHANGES asks whether MAINTAINERS needs an update; the
 	#   checks of new files below answer that.
-	# - MACRO_ARG_REUSE: whoever walks along a list names its variable more
+	# - MACRO_ARG_REUSE: a macro that walks along a list names its variable more
 	#   than once.
+	# - MACRO_ARG_PRECEDENCE: an argument that is the name of a member cannot
+	#   stand in parentheses.
 	# GIT_DIR: our base has no history, where it would look up commit ids.
 	(cd "$LINUX" && GIT_DIR=/nonexistent perl scripts/checkpatch.pl --strict \
-		--show-types --ignore FILE_PATH_CHANGES,MACRO_ARG_REUSE "$1")
+		--show-types --ignore FILE_PATH_CHANGES,MACRO_ARG_REUSE,MACRO_ARG_PRECEDENCE \
+		"$1")
 }
 
 # kernel_doc_warnings FOLDER FILE: without line numbers, which patches shift
