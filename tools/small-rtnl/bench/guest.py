@@ -20,7 +20,8 @@ RTNL and of the mutexes of the namespaces, and what of the waiting for grace
 periods was done with one of these held. Without them, those values are null.
 Threads that share RTNL hold it at the same time, so the sum of their times may
 be longer than the run. Such a thread has RTNL only together with the mutex of
-its namespace, so the wait for RTNL holds that for the mutex.
+its namespace, so the wait for RTNL holds that for the mutex. Acquisitions of
+RTNL that keep all others out are counted by the function that calls for it.
 """
 
 import collections
@@ -79,6 +80,7 @@ class Locks:
         self.contention = collections.defaultdict(list)
         self.wait = collections.defaultdict(list)
         self.hold = collections.defaultdict(list)
+        self.exclusive = collections.Counter()
         self.gp_wait = []
         self.gp_wait_locked = []
 
@@ -99,22 +101,24 @@ class Locks:
         if begin is not None:
             self.contention[address].append(time - begin)
 
-    def request(self, thread, time, lock):
+    def request(self, thread, time, lock, _fields):
         """ A thread wants it """
         self.begun[(thread, lock)] = time
 
-    def acquired(self, thread, time, lock):
+    def acquired(self, thread, time, lock, fields):
         """ and has it """
+        if lock == "0" and fields.get("rtnl", "").startswith("exclusive"):
+            self.exclusive[fields["caller"].partition("+")[0]] += 1
         begin = self.begun.pop((thread, lock), None)
         if begin is not None:
             self.wait[kind(lock)].append(time - begin)
         self.held[thread][lock] = time
 
-    def failed(self, thread, _time, lock):
+    def failed(self, thread, _time, lock, _fields):
         """ and does not get it """
         self.begun.pop((thread, lock), None)
 
-    def release(self, thread, time, lock):
+    def release(self, thread, time, lock, _fields):
         """ and no longer """
         begin = self.held[thread].pop(lock, None)
         if begin is not None:
@@ -153,7 +157,7 @@ def summarise(lines, names, rtnl=None):
         elif event in LOCK_EVENTS:
             fields = dict(FIELD.findall(text))
             getattr(locks, LOCK_EVENTS[event])(thread, time,
-                                               fields["net_inum"])
+                                               fields["net_inum"], fields)
         elif event == "rcu_grace_period":
             count["gp_normal"] += text.split()[-1] == "start"
         elif event == "rcu_exp_grace_period":
@@ -181,6 +185,7 @@ def summarise(lines, names, rtnl=None):
     for name in ("rtnl", "netns"):
         result[f"wait_{name}"] = total(locks.wait[name]) if ours else None
         result[f"hold_{name}"] = total(locks.hold[name]) if ours else None
+    result["exclusive"] = dict(locks.exclusive.most_common()) if ours else None
     rcu = "rcu_exp_grace_period" in names
     result["gp_wait"] = total(locks.gp_wait) if rcu else None
     result["gp_wait_locked"] = (total(locks.gp_wait_locked)

@@ -80,6 +80,18 @@ def metrics(result):
             yield "max", latency["max"]
 
 
+def operations(result):
+    """ What there is one of for each namespace, cycle, command or request """
+    scenario = result["scenario"]
+    if scenario == "setup":
+        return result["namespaces"]
+    if scenario == "churn":
+        return result["cycles"]
+    if scenario == "requests":
+        return result["operations"]
+    return result["latency_ns"]["samples"]
+
+
 def nice(value):
     """ Nanoseconds to be read """
     for unit, size in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
@@ -146,6 +158,14 @@ class Results:
                 table.setdefault(run["key"], {})[run["kernel"]] = \
                     run["result"].get("trace")
         return table
+
+    def exclusive(self):
+        """ (key, kernel, operations, {caller: acquisitions}) """
+        for run in self.runs:
+            trace = run["traced"] and run["result"].get("trace")
+            if trace and trace.get("exclusive") is not None:
+                yield (run["key"], run["kernel"], operations(run["result"]),
+                       trace["exclusive"])
 
 
 def description(results):
@@ -234,6 +254,17 @@ def trace_table(results):
                      for kernel in results.kernels]
             if any(cell[0] in "123456789" for cell in cells):
                 rows.append([key, text, *cells])
+    return rows
+
+
+def exclusive_table(results):
+    """ Who keeps all others out, and how often for each operation """
+    rows = [["case", "kernel", "in all", "by caller"]]
+    for key, kernel, count, callers in results.exclusive():
+        if count:
+            rows.append([key, kernel, f"{sum(callers.values()) / count:.2f}",
+                         ", ".join(f"{name} {number / count:.2f}"
+                                   for name, number in callers.items())])
     return rows
 
 
@@ -432,6 +463,11 @@ def report(folder):
         if missing:
             text += "\nNo tracepoints for, or never: " + \
                 ", ".join(missing) + "\n"
+        exclusive = exclusive_table(results)
+        if len(exclusive) > 1:
+            text += "\nAcquisitions of RTNL that keep all others out, for each " \
+                "namespace, cycle, command or request:\n\n" + \
+                format_rows(exclusive) + "\n"
         write(folder, "events.md", text)
     if not shutil.which("gnuplot"):
         sys.exit("error: gnuplot is missing, so there are no plots: run 'make deps'")

@@ -188,6 +188,38 @@ trace()
 	assert seen["wait_rtnl"] == {"count": 2, "ns": 3 * 10**8, "max_ns": 2 * 10**8}, seen
 	assert seen["hold_rtnl"] == {"count": 2, "ns": 8 * 10**8, "max_ns": 5 * 10**8}, seen
 	assert (seen["gp_wait"]["count"], seen["gp_wait_locked"]["count"]) == (2, 1), seen
+	assert seen["exclusive"] == {}, seen
+
+	# Exclusive ones by caller, whatever they are for; no mutex of a namespace
+	lines = """\
+	   a-1  [000] ..... 1.000000: rtnl_net_lock_acquired: net_inum=0 net_cookie=0 caller=f+0x1/0x2 rtnl=exclusive
+	   a-1  [000] ..... 1.100000: rtnl_net_lock_acquired: net_inum=7 net_cookie=1 caller=f+0x1/0x2 rtnl=exclusive
+	   a-1  [000] ..... 1.200000: rtnl_net_lock_acquired: net_inum=0 net_cookie=0 caller=g+0x1/0x2 [m] rtnl=exclusive:kind
+	   a-1  [000] ..... 1.300000: rtnl_net_lock_acquired: net_inum=0 net_cookie=0 caller=f+0x9/0x20 rtnl=exclusive
+	""".splitlines()
+	assert guest.summarise(lines, guest.LOCK_EVENTS)["exclusive"] == {"f": 2, "g": 1}
+	assert guest.summarise(lines, [])["exclusive"] is None
+	PY
+}
+
+# For each operation
+exclusive()
+{
+	py <<-'PY'
+	import json
+	import os
+	import report as b
+
+	folder = os.environ["TMP"] + "/exclusive"
+	os.mkdir(folder)
+	with open(f"{folder}/churn.json", "w") as file:
+	    json.dump({"kernels": ["on"], "machines": {}, "host": {}, "runs": [
+	        {"key": "churn W=4", "kernel": "on", "repeat": 1, "traced": True,
+	         "result": {"scenario": "churn", "cycles": cycles, "trace": {
+	             "exclusive": {"f": 8, "g": 2}}}} for cycles in (4, 0)]}, file)
+	rows = b.exclusive_table(b.Results(folder))
+	assert rows == [["case", "kernel", "in all", "by caller"],
+	    ["churn W=4", "on", "2.50", "f 2.00, g 0.50"]], rows
 	PY
 }
 
@@ -331,6 +363,7 @@ t "ratios and their spread" ratios
 t "units and metrics" units
 t "operations per second and their scaling" scaling
 t "what a trace comes to" trace
+t "exclusive acquisitions for each operation" exclusive
 t "a whole run" whole_run
 t "a guest is lost: finished scenarios keep their results" lost_guest
 t "a scenario fails: the others go on" failed_case
