@@ -4,10 +4,10 @@
 # itself, without a warning (W=1) that the base does not have. By default with
 # gcc for x86_64, our option on and off, as modules and built in.
 #
-# What is compiled after a patch: of all C files that the queue touches, those
-# that it changes, and those that include a header, or depend on an option, that
-# it changes. kbuild knows which. Users of a header that no patch touches are
-# left to the whole build.
+# What is compiled after a patch: of all C files that the queue touches and the
+# configuration has, those that it changes, and those that include a header, or
+# depend on an option, that it changes. kbuild knows which. Users of a header that
+# no patch touches are left to the whole build.
 #
 # PATCHES=N..M or the folder of a series: only these. Again, the compiler's
 # cache answers for what was compiled before.
@@ -54,19 +54,28 @@ parse_range()
 	[ "$first" -ne 0 ] || die "PATCHES=$PATCHES is neither N..M nor a series: say 1..${#ids[@]} or a folder of patches/"
 }
 
-# go COMMIT: check it out, and choose options again if it may have others
+# go COMMIT: check it out, and choose options again if it may have others. What the
+# configuration has of the objects is then in $there.
 go()
 {
-	local old
+	local old changed object files=()
 
 	old=$(git -C "$src" rev-parse HEAD)
 	git -C "$src" checkout -q -f --detach "$1"
+	changed=$(git -C "$src" diff --name-only "$old" "$1")
 	if [ ! -f "$obj/.config" ] || [ ! -f "$obj/.bisect-ready" ] ||
-		git -C "$src" diff --name-only "$old" "$1" | grep -q Kconfig; then
+		grep -q Kconfig <<<"$changed"; then
 		rm -f "$obj/.bisect-ready"
 		quietly "$log-config.log" "$name: choosing options" configure ||
 			die "$name cannot be configured: see $log-config.log"
 		touch "$obj/.bisect-ready"
+		there=()
+	fi
+	if [ ${#there[@]} -eq 0 ] || grep -q Makefile <<<"$changed"; then
+		for object in "${all[@]}"; do
+			[ ! -f "$src/${object%.o}.c" ] || files+=("$object")
+		done
+		mapfile -t there < <(enabled "${files[@]}")
 	fi
 }
 
@@ -74,11 +83,8 @@ go()
 # $log.warnings and the number of files to $count
 step()
 {
-	local object there=() rc=0
+	local rc=0
 
-	for object in "${all[@]}"; do
-		[ ! -f "$src/${object%.o}.c" ] || there+=("$object")
-	done
 	quietly "$log" "$name: $1" kmake -k W=1 "${there[@]}" || rc=$?
 	count=$(grep -cE '^ +CC ' "$log" || true)
 	grep -aE '(warning|error):' "$log" | sed -E 's,^(\.\./)+,,' | sort -u >"$log.warnings" || true
@@ -124,6 +130,7 @@ for name in "${names[@]}"; do
 	parse_name "$name"
 	obj=$src/.obj-matrix-$name
 	log=$BUILD/log/bisect-$name
+	there=()
 	baseline
 	if [ "$first" -eq 1 ]; then
 		go base
