@@ -58,7 +58,7 @@ esac
 case "$tree" in
 patched)
 	src=$BUILD/linux
-	[ -d "$src/.git" ] || die "there is no patched tree at $src: run 'make tree'"
+	[ -e "$src/.git" ] || die "there is no patched tree at $src: run 'make tree'"
 	case "$config" in
 	prod-on-*) parts+=("$frags/prod-on.config") ;;
 	off | um-off | prod-*) ;;

@@ -9,7 +9,7 @@ stock_tree()
 (
 	stock=$BUILD/stock
 
-	[ -d "$BUILD/linux/.git" ] || die "there is no patched tree at $BUILD/linux: run 'make tree'"
+	[ -e "$BUILD/linux/.git" ] || die "there is no patched tree at $BUILD/linux: run 'make tree'"
 	want=$(git -C "$BUILD/linux" rev-parse 'base^{tree}')
 	exec 8>"$BUILD/.lock-stock"
 	flock 8

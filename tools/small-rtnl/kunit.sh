@@ -67,7 +67,7 @@ run_tree()
 {
 	local log=$BUILD/log/kunit-tree.log rc=0 name configs=()
 
-	[ -d "$src/.git" ] || die "there is no patched tree at $src: run 'make tree'"
+	[ -e "$src/.git" ] || die "there is no patched tree at $src: run 'make tree'"
 	mkdir -p "$BUILD/log"
 	exec 9>"$BUILD/.lock-kunit"
 	flock 9

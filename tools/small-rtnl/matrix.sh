@@ -24,7 +24,7 @@ clang=$(compgen -c clang- | grep -E '^clang-[0-9]+$' | sort -t - -k 2 -n | tail 
 for tool in gcc ccache sparse; do
 	command -v "$tool" >/dev/null || die "$tool is missing: run 'make deps'"
 done
-[ -d "$src/.git" ] || die "there is no patched tree at $src: run 'make tree'"
+[ -e "$src/.git" ] || die "there is no patched tree at $src: run 'make tree'"
 
 [ $# -gt 0 ] || die "usage: matrix.sh all|COMPILER-ARCH-OPTION-HOW..."
 names=("$@")

@@ -433,7 +433,7 @@ plan()
 
 	echo "Minutes on 2 quiet cores, about:"
 	[ -d "$CACHE/linux-$BASE_SERIES" ] || [ -n "${KERNEL_SRC:-}" ] || row "download and unpack the base kernel" 2
-	[ -d "$BUILD/linux/.git" ] || row "put the patches on it" 2
+	[ -e "$BUILD/linux/.git" ] || row "put the patches on it" 2
 	for name; do
 		read -ra known <<<"${COSTS[$name]:-0}"
 		for kernel in "${known[@]:1}"; do
@@ -478,7 +478,7 @@ if [ "$mode" = plan ]; then
 	plan "${names[@]}"
 	exit
 fi
-[ -d "$BUILD/linux/.git" ] || die "there is no patched tree at $BUILD/linux: run 'make tree'"
+[ -e "$BUILD/linux/.git" ] || die "there is no patched tree at $BUILD/linux: run 'make tree'"
 caller=("${KERNEL:-patched}" "${CONFIG:-debug}" "${TIMEOUT:-}" "${MACHINE:-}")
 if [ -z "${caller[3]}" ]; then
 	case "${caller[1]}" in

@@ -77,7 +77,7 @@ if [ "${1:-}" = whole ]; then
 	patched=${patched%/arch/*}
 else
 	[ $# -eq 0 ] || die "usage: compare.sh [whole]"
-	[ -d "$BUILD/linux/.git" ] || die "there is no patched tree at $BUILD/linux: run 'make tree'"
+	[ -e "$BUILD/linux/.git" ] || die "there is no patched tree at $BUILD/linux: run 'make tree'"
 	mapfile -t touched < <(git -C "$BUILD/linux" diff --name-only base HEAD -- \
 		'drivers/**.c' 'net/**.c' | grep -v '_test\.c$' | sed 's/\.c$/.o/')
 	stock_tree
