@@ -46,7 +46,7 @@ static const char * const rtnl_gate_names[] = {
  */
 bool rtnl_gate_open(void)
 {
-	return list_empty(&rtnl_gate_handlers);
+	return list_empty(&rtnl_gate_handlers) || rtnl_gate_is_forced();
 }
 
 /**
@@ -100,7 +100,7 @@ int rtnl_gate_close(const struct notifier_block *nb)
 	handler->nb = nb;
 
 	mutex_lock(&rtnl_gate_mutex);
-	if (rtnl_gate_open())
+	if (list_empty(&rtnl_gate_handlers))
 		pr_info("RTNL: sections run exclusive: %ps is not audited for shared sections\n",
 			nb->notifier_call);
 	list_add_tail(&handler->list, &rtnl_gate_handlers);
@@ -159,6 +159,11 @@ static int handlers_show(struct seq_file *s, void *unused)
 DEFINE_SHOW_ATTRIBUTE(handlers);
 
 #ifdef CONFIG_DEBUG_NET_SMALL_RTNL
+/* debugfs: rtnl/force has sections run shared that are not audited, so that the
+ * assertions in what they reach name what there is to audit.
+ */
+bool rtnl_gate_forced;
+
 static u32 rtnl_gate_delay_us;
 
 /**
@@ -187,6 +192,7 @@ static int __init rtnl_gate_init(void)
 	debugfs_create_file("handlers", 0444, dir, NULL, &handlers_fops);
 #ifdef CONFIG_DEBUG_NET_SMALL_RTNL
 	debugfs_create_u32("delay_us", 0644, dir, &rtnl_gate_delay_us);
+	debugfs_create_bool("force", 0644, dir, &rtnl_gate_forced);
 #endif
 	return 0;
 }

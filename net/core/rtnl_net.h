@@ -212,9 +212,21 @@ static inline void netdev_unreg_move(struct net_device *dev, struct net *net)
 #endif
 
 #ifdef CONFIG_DEBUG_NET_SMALL_RTNL
+extern bool rtnl_gate_forced;
+
+static inline bool rtnl_gate_is_forced(void)
+{
+	return READ_ONCE(rtnl_gate_forced);
+}
+
 void rtnl_gate_delay(void);
 void rtnl_net_check_home(const struct net_device *dev);
 #else
+static inline bool rtnl_gate_is_forced(void)
+{
+	return false;
+}
+
 static inline void rtnl_gate_delay(void)
 {
 }

@@ -37,6 +37,7 @@ struct test_priv {
 	bool			lower_put_late;
 	struct net		*sock_net;
 	bool			queued;
+	bool			stays;		/* ->dellink() leaves it queued */
 };
 
 static LIST_HEAD(test_devs);		/* under RTNL */
@@ -56,6 +57,8 @@ static struct {
 /* The most test netns whose mutexes a thread held as it unregistered a device */
 static int test_most_held;
 static int test_died_away;		/* without their netns's mutex */
+static int test_died_pending;
+static int test_freed_late;		/* after dismantle may go on */
 static struct net *test_net[TEST_NETS];
 
 static void test_uninit(struct net_device *dev)
@@ -71,6 +74,7 @@ static void test_uninit(struct net_device *dev)
 		n += test_net[i] && rtnl_net_is_mine(test_net[i]);
 	test_most_held = max(test_most_held, n);
 	test_died_away += !rtnl_net_is_mine(dev_net(dev));
+	test_died_pending += netdev_unreg_pending(dev);
 }
 
 static void test_destructor(struct net_device *dev)
@@ -80,6 +84,7 @@ static void test_destructor(struct net_device *dev)
 	if (priv->lower && priv->lower_put_late)
 		netdev_put(priv->lower, &priv->lower_tracker);
 
+	test_freed_late += !atomic_read(&dev_net(dev)->dev_reap_count);
 	atomic_dec(&test_devs_nr);
 	wake_up_all(&test_wq);
 }
@@ -121,6 +126,9 @@ static void test_dellink(struct net_device *dev, struct list_head *head)
 	struct test_priv *priv = netdev_priv(dev);
 	struct net *net = dev_net(dev);
 	struct net_device *peer;
+
+	if (priv->stays)
+		return;
 
 	peer = test_claim(net, dev, head);
 	if (!peer) {
@@ -281,6 +289,8 @@ static int test_init(struct kunit *test)
 	test_nets_live = atomic_read(&test_nets_nr);
 	test_most_held = 0;
 	test_died_away = 0;
+	test_died_pending = 0;
+	test_freed_late = 0;
 	memset(&test_exit, 0, sizeof(test_exit));
 
 	for (i = 0; i < TEST_NETS; i++) {
@@ -315,6 +325,9 @@ static void test_cleanup(struct kunit *test)
 					  test_nets_live));
 	KUNIT_EXPECT_TRUE(test, test_wait(!atomic_read(&test_devs_nr)));
 	KUNIT_EXPECT_TRUE(test, list_empty(&test_devs));
+	KUNIT_EXPECT_EQ(test, test_died_away, 0);
+	KUNIT_EXPECT_EQ(test, test_died_pending, 0);
+	KUNIT_EXPECT_EQ(test, test_freed_late, 0);
 }
 
 /* The caller holds RTNL, and the mutexes of @net and of those of the others */
@@ -613,6 +626,43 @@ static void test_double(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
 }
 
+/* A device that is on a kill list does not become pending, too. With
+ * CONFIG_DEBUG_LIST, test_double alone would not tell.
+ */
+static void test_double_queued(struct kunit *test)
+{
+	struct net *a = test_net[0], *b = test_net[1];
+	struct net_device *dev;
+	LIST_HEAD(list_kill);
+	int warnings = 0;
+	bool pending;
+
+	dev = test_create(test, b, "b0", NULL);
+
+	rtnl_lock();
+	__rtnl_net_lock(b);
+	unregister_netdevice_queue_net(b, dev, &list_kill);
+	__rtnl_net_unlock(b);
+
+	__rtnl_net_lock(a);
+	kunit_warning_suppress(test) {
+		unregister_netdevice_queue_net(a, dev, &list_kill);
+		warnings = KUNIT_SUPPRESSED_WARNING_COUNT();
+	}
+	__rtnl_net_unlock(a);
+	pending = netdev_unreg_pending(dev);
+	list_del_init(&dev->unreg_list_net);
+
+	__rtnl_net_lock(b);
+	unregister_netdevice_many(&list_kill);
+	__rtnl_net_unlock(b);
+	rtnl_unlock();
+
+	KUNIT_EXPECT_EQ(test, warnings, 1);
+	KUNIT_EXPECT_FALSE(test, pending);
+	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
+}
+
 static void test_claim_once(struct kunit *test)
 {
 	struct net *a = test_net[0], *b = test_net[1];
@@ -628,6 +678,10 @@ static void test_claim_once(struct kunit *test)
 	first = test_claim(a, dev_b, &list_kill);
 	second = test_claim(a, dev_b, &list_kill);
 	once = list_is_singular(&b->dev_unreg_head) && list_empty(&list_kill);
+	/* So that a failure is no hang */
+	if (second)
+		RCU_INIT_POINTER(((struct test_priv *)netdev_priv(dev_b))->peer,
+				 NULL);
 	/* The thread that claimed b0 has b0's reference on a0 */
 	netdev_put(dev_a, &((struct test_priv *)netdev_priv(dev_b))->peer_tracker);
 	/* Deleting a0 leaves b0 alone */
@@ -808,6 +862,102 @@ static void test_lock_dev(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
 }
 
+struct test_locker {
+	struct net_device	*dev;
+	struct net		*from;
+	struct net		*to;
+	bool			locked;
+	struct completion	done;
+};
+
+static int test_locker_fn(void *data)
+{
+	struct test_locker *locker = data;
+
+	rtnl_net_lock_dev(locker->dev);
+	locker->locked = rtnl_net_is_locked(locker->to);
+	if (locker->locked)
+		rtnl_net_unlock_dev(locker->dev);
+	else
+		rtnl_net_unlock(locker->from);
+	complete(&locker->done);
+
+	return 0;
+}
+
+static bool test_wait_blocked(struct task_struct *task)
+{
+	unsigned long end = jiffies + TEST_TIMEOUT;
+
+	while (!(READ_ONCE(task->__state) & TASK_UNINTERRUPTIBLE)) {
+		if (time_after(jiffies, end))
+			return false;
+		schedule_timeout_uninterruptible(1);
+	}
+
+	return true;
+}
+
+/* The device moves while a thread that wants it waits for RTNL */
+static void test_lock_dev_moves(struct kunit *test)
+{
+	struct net *a = test_net[0], *b = test_net[1];
+	struct test_locker locker = { .from = a, .to = b };
+	struct task_struct *task;
+	bool blocked = false;
+	int err;
+
+	locker.dev = test_create(test, a, "a0", NULL);
+	init_completion(&locker.done);
+
+	rtnl_lock();
+	task = kthread_create(test_locker_fn, &locker, "rtnl_net_locker");
+	if (!IS_ERR(task)) {
+		/* A new thread sleeps in the same way */
+		wake_up_process(task);
+		blocked = test_wait_blocked(task);
+	}
+	__rtnl_net_lock(a);
+	__rtnl_net_lock(b);
+	err = dev_change_net_namespace(locker.dev, b, NULL);
+	__rtnl_net_unlock(b);
+	__rtnl_net_unlock(a);
+	rtnl_unlock();
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
+	wait_for_completion(&locker.done);
+
+	KUNIT_EXPECT_TRUE(test, blocked);
+	KUNIT_EXPECT_EQ(test, err, 0);
+	KUNIT_EXPECT_TRUE(test, locker.locked);
+}
+
+/* A thread with RTNL alone unregisters the uppers of the lower's netns with the
+ * lower, and leaves the others to rtnl_unlock().
+ */
+static void test_plain_upper(struct kunit *test)
+{
+	struct net *a = test_net[0], *b = test_net[1];
+	struct net_device *lower;
+	bool here, away;
+
+	lower = test_create(test, a, "c0", NULL);
+	test_create(test, a, "u0", lower);
+	test_create(test, b, "u0", lower);
+
+	rtnl_lock();
+	unregister_netdevice(lower);
+	here = __dev_get_by_name(a, "u0");
+	away = __dev_get_by_name(b, "u0");
+	/* Both devices of a */
+	test_died_away -= 2;
+	rtnl_unlock();
+
+	KUNIT_EXPECT_FALSE(test, here);
+	KUNIT_EXPECT_TRUE(test, away);
+	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
+}
+
 /* A thread that deletes a device, to be watched while it waits */
 struct test_deleter {
 	struct net		*net;
@@ -873,6 +1023,8 @@ static void test_drain_before_reap(struct kunit *test)
 	lower = test_create(test, a, "c0", NULL);
 	test_create(test, b, "c0", lower);
 	dev_hold(lower);
+	/* It would drain what the thread leaves */
+	disable_work_sync(&b->rtnl_work);
 
 	test_deleter_start(test, &del, a, "c0");
 	complete(&del.go);
@@ -880,6 +1032,8 @@ static void test_drain_before_reap(struct kunit *test)
 	reaping = test_wait_reaping(lower);
 	drained = list_empty(&b->dev_unreg_head);
 
+	enable_work(&b->rtnl_work);
+	rtnl_net_queue_work(b);
 	dev_put(lower);
 	KUNIT_EXPECT_TRUE(test, test_wait_for(&del.done));
 	KUNIT_EXPECT_TRUE(test, reaping);
@@ -972,21 +1126,28 @@ static void test_exit_waits_for_reaper(struct kunit *test)
 }
 
 /* ->exit() of a pernet device, which runs before that of the core, finds no
- * device of another netns that uses the netns.
+ * device that uses the netns. No work may help dismantle.
  */
 static void test_exit_after_tunnels(struct kunit *test)
 {
 	struct test_priv *priv;
 	int i;
 
-	for (i = 1; i < TEST_NETS; i++) {
+	for (i = 0; i < TEST_NETS; i++) {
 		priv = netdev_priv(test_create(test, test_net[i], "t0", NULL));
 		priv->sock_net = test_net[0];
+		disable_work_sync(&test_net[i]->rtnl_work);
 	}
 
 	test_exit.net = test_net[0];
 	test_kill_net(0);
 	KUNIT_EXPECT_TRUE(test, test_wait(READ_ONCE(test_exit.subsys_exit)));
+
+	for (i = 1; i < TEST_NETS; i++) {
+		enable_work(&test_net[i]->rtnl_work);
+		rtnl_net_queue_work(test_net[i]);
+		rtnl_net_flush_work(test_net[i]);
+	}
 
 	KUNIT_EXPECT_FALSE(test, test_exit.foreign_left);
 	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
@@ -1106,21 +1267,18 @@ static void test_left_to_work(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
 }
 
-/* Dismantle drains what was left to the work of another netns before any ->exit()
- * runs: the pending device may use the dying netns.
- */
-static void test_adopt(struct kunit *test)
+/* Leaves a device of @b to the work of @b, which does not run */
+static struct net_device *test_leave(struct kunit *test, struct net *b)
 {
-	struct net *a = test_net[0], *b = test_net[1];
+	struct net *a = test_net[0];
 	struct net_device *dev;
 	struct test_priv *priv;
 	LIST_HEAD(list_kill);
-	bool found;
 
 	dev = test_create(test, b, "b0", NULL);
 	priv = netdev_priv(dev);
-	priv->sock_net = test_net[2];
 	priv->queued = true;
+	priv->stays = true;
 	disable_work_sync(&b->rtnl_work);
 
 	rtnl_lock();
@@ -1129,17 +1287,74 @@ static void test_adopt(struct kunit *test)
 	__rtnl_net_unlock(a);
 	__rtnl_unlock();
 
+	return dev;
+}
+
+static void test_left_end(struct net *b)
+{
+	enable_work(&b->rtnl_work);
+	rtnl_net_queue_work(b);
+	rtnl_net_flush_work(b);
+}
+
+/* Dismantle drains what was left to the work of another netns before any ->exit()
+ * runs: the pending device may use the dying netns.
+ */
+static void test_adopt(struct kunit *test)
+{
+	struct net *b = test_net[1];
+	struct test_priv *priv;
+	bool found;
+
+	priv = netdev_priv(test_leave(test, b));
+	priv->sock_net = test_net[2];
+
 	test_exit.net = test_net[2];
 	test_kill_net(2);
 	KUNIT_EXPECT_TRUE(test, test_wait(READ_ONCE(test_exit.subsys_exit)));
 	found = test_found(b, "b0");
-
-	enable_work(&b->rtnl_work);
-	rtnl_net_queue_work(b);
-	rtnl_net_flush_work(b);
+	test_left_end(b);
 
 	KUNIT_EXPECT_FALSE(test, found);
 	KUNIT_EXPECT_FALSE(test, test_exit.foreign_left);
+}
+
+/* The same for pernet operations that are unregistered and have no ->exit_rtnl() */
+static void test_adopt_pernet(struct kunit *test)
+{
+	struct pernet_operations ops = { .exit = test_net_exit };
+	struct net *b = test_net[1];
+	struct test_priv *priv;
+	int err;
+
+	err = register_pernet_device(&ops);
+	KUNIT_ASSERT_EQ(test, err, 0);
+
+	priv = netdev_priv(test_leave(test, b));
+	priv->sock_net = test_net[2];
+
+	test_exit.net = test_net[2];
+	unregister_pernet_device(&ops);
+	test_left_end(b);
+
+	KUNIT_EXPECT_FALSE(test, test_exit.foreign_left);
+	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
+}
+
+/* The text of a module is freed after the devices that were left to a work */
+static void test_adopt_module(struct kunit *test)
+{
+	struct net *b = test_net[1];
+	int left;
+
+	test_leave(test, b);
+
+	rtnl_link_unregister(&test_link_ops);
+	left = test_not_freed();
+	test_left_end(b);
+
+	KUNIT_EXPECT_EQ(test, left, 0);
+	KUNIT_EXPECT_EQ(test, rtnl_link_register(&test_link_ops), 0);
 }
 
 static void test_move(struct kunit *test, struct net *from, struct net *to)
@@ -1195,13 +1410,16 @@ static struct kunit_case test_cases[] = {
 	KUNIT_CASE(test_foreign_then_home),
 	KUNIT_CASE(test_many),
 	KUNIT_CASE(test_double),
+	KUNIT_CASE(test_double_queued),
 	KUNIT_CASE(test_claim_once),
 	KUNIT_CASE_PARAM(test_chain, test_chain_gen_params),
 	KUNIT_CASE(test_batch),
 	KUNIT_CASE(test_nested),
 	KUNIT_CASE(test_plain_rtnl),
 	KUNIT_CASE(test_plain_home),
+	KUNIT_CASE(test_plain_upper),
 	KUNIT_CASE(test_lock_dev),
+	KUNIT_CASE(test_lock_dev_moves),
 	KUNIT_CASE(test_drain_before_reap),
 	KUNIT_CASE(test_both_ends),
 	KUNIT_CASE(test_rebroadcast),
@@ -1212,6 +1430,8 @@ static struct kunit_case test_cases[] = {
 	KUNIT_CASE(test_bystander),
 	KUNIT_CASE(test_left_to_work),
 	KUNIT_CASE(test_adopt),
+	KUNIT_CASE(test_adopt_pernet),
+	KUNIT_CASE(test_adopt_module),
 	KUNIT_CASE(test_move_up),
 	KUNIT_CASE(test_move_down),
 	{}

@@ -6,12 +6,14 @@
 #include <kunit/test.h>
 #include <linux/completion.h>
 #include <linux/delay.h>
+#include <linux/etherdevice.h>
 #include <linux/kthread.h>
 #include <linux/netdevice.h>
 #include <linux/nsproxy.h>
 #include <linux/rtnetlink.h>
 #include <linux/skbuff.h>
 #include <net/net_namespace.h>
+#include <net/rtnetlink.h>
 
 #include "rtnl_net.h"
 
@@ -297,6 +299,94 @@ static void test_gate(struct kunit *test)
 	rtnl_net_unlock_shared(ctx->net[0], &section);
 }
 
+#ifdef CONFIG_DEBUG_NET_SMALL_RTNL
+static int section_event_unaudited(struct notifier_block *nb,
+				   unsigned long event, void *ptr)
+{
+	ASSERT_RTNL();
+
+	return NOTIFY_DONE;
+}
+
+static int section_fill_info_unaudited(struct sk_buff *skb,
+				       const struct net_device *dev)
+{
+	ASSERT_RTNL();
+
+	return 0;
+}
+
+static void section_end_force(void *unused)
+{
+	rtnl_gate_forced = false;
+}
+
+static void section_force(struct kunit *test)
+{
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, section_end_force, NULL));
+	rtnl_gate_forced = true;
+}
+
+/* If the gate is forced open, a handler that needs all others out warns */
+static void test_force_handler(struct kunit *test)
+{
+	struct notifier_block nb = { .notifier_call = section_event_unaudited };
+	struct section_ctx *ctx = test->priv;
+	struct net *net = ctx->net[0];
+	struct rtnl_section section;
+
+	KUNIT_ASSERT_EQ(test, register_netdevice_notifier(&nb), 0);
+	section_force(test);
+
+	rtnl_net_lock_shared(net, &section);
+	KUNIT_EXPECT_EQ(test, section.gate, RTNL_GATE_SHARED);
+	kunit_warning_suppress(test) {
+		call_netdevice_notifiers(NETDEV_CHANGE, net->loopback_dev);
+		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 1);
+	}
+	rtnl_net_unlock_shared(net, &section);
+
+	unregister_netdevice_notifier(&nb);
+}
+
+/* So does the driver of a kind that nobody has audited */
+static void test_force_kind(struct kunit *test)
+{
+	static struct rtnl_link_ops ops = {
+		.kind		= "rtnl_section",
+		.fill_info	= section_fill_info_unaudited,
+	};
+	static const struct net_device_ops netdev_ops = {};
+	struct section_ctx *ctx = test->priv;
+	struct net *net = ctx->net[0];
+	struct rtnl_section section;
+	struct net_device *dev;
+
+	dev = alloc_netdev(0, "section%d", NET_NAME_UNKNOWN, ether_setup);
+	KUNIT_ASSERT_NOT_NULL(test, dev);
+	eth_hw_addr_random(dev);
+	dev->netdev_ops = &netdev_ops;
+	dev->rtnl_link_ops = &ops;
+	dev_net_set(dev, net);
+	KUNIT_ASSERT_EQ(test, register_netdev(dev), 0);
+
+	rtnl_net_lock_shared(net, &section);
+	KUNIT_EXPECT_EQ(test, rtnl_dev_gate(dev), RTNL_GATE_KIND);
+	section_force(test);
+	KUNIT_EXPECT_EQ(test, rtnl_dev_gate(dev), RTNL_GATE_SHARED);
+	kunit_warning_suppress(test) {
+		kfree_skb(rtmsg_ifinfo_build_skb(RTM_NEWLINK, dev, 0, 0,
+						 GFP_KERNEL, NULL, 0, 0, NULL));
+		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 1);
+	}
+	rtnl_net_unlock_shared(net, &section);
+
+	unregister_netdev(dev);
+	free_netdev(dev);
+}
+#endif
+
 /* What a section has collected is not freed by another one */
 static void test_own_skbs(struct kunit *test)
 {
@@ -359,6 +449,10 @@ static struct kunit_case section_cases[] = {
 	KUNIT_CASE(test_trylock),
 	KUNIT_CASE(test_make_exclusive),
 	KUNIT_CASE(test_gate),
+#ifdef CONFIG_DEBUG_NET_SMALL_RTNL
+	KUNIT_CASE(test_force_handler),
+	KUNIT_CASE(test_force_kind),
+#endif
 	KUNIT_CASE(test_own_skbs),
 	{}
 };
