@@ -9,6 +9,10 @@
 
 extern struct rtnl_section rtnl_exclusive_section;
 
+/* What a section that reads a device reads besides the device itself */
+#define RTNL_GET_CARRIER	BIT(0)	/* its link state, which may be pending */
+#define RTNL_GET_LOWER		BIT(1)	/* the devices below it */
+
 /* There is one exclusive section at a time, and any number of shared ones */
 #ifdef CONFIG_NET_SMALL_RTNL
 static inline struct rtnl_section *rtnl_section(void)
@@ -122,7 +126,15 @@ void rtnl_net_lock_nest(struct net *net);
 int rtnl_net_trylock_shared_work(struct net *net, struct rtnl_section *section);
 bool rtnl_net_trylock_dev_shared(struct net_device *dev,
 				 struct rtnl_section *section);
+int rtnl_net_lock_gate(struct net *net, struct rtnl_section *section,
+		       enum rtnl_gate gate, bool interruptible);
+void rtnl_net_lock_dev_get(struct net_device *dev,
+			   struct rtnl_section *section, unsigned int what);
+int rtnl_net_lock_dev_get_interruptible(struct net_device *dev,
+					struct rtnl_section *section,
+					unsigned int what);
 enum rtnl_gate rtnl_dev_gate(struct net_device *dev);
+enum rtnl_gate rtnl_dev_get_gate(struct net_device *dev, unsigned int what);
 void __rtnl_unlock_untraced(void);
 void rtnl_net_kick(struct net *net);
 bool rtnl_net_may_unregister(const struct net *net, const struct net *home);
@@ -147,6 +159,21 @@ static inline bool rtnl_net_trylock_dev_shared(struct net_device *dev,
 					       struct rtnl_section *section)
 {
 	return true;
+}
+
+static inline void rtnl_net_lock_dev_get(struct net_device *dev,
+					 struct rtnl_section *section,
+					 unsigned int what)
+{
+	rtnl_lock();
+}
+
+static inline int
+rtnl_net_lock_dev_get_interruptible(struct net_device *dev,
+				    struct rtnl_section *section,
+				    unsigned int what)
+{
+	return rtnl_lock_interruptible();
 }
 
 static inline void rtnl_net_preinit(struct net *net)
