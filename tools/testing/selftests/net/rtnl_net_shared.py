@@ -15,6 +15,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import itertools
 import os
 import shutil
 import socket
@@ -348,24 +349,26 @@ def packet_sockets_hold_rtnl_shared():
     """ Memberships, rings and close() of packet sockets """
     with Pool() as pool:
         (netns,) = pool.add("A")
-        ip("link add d0 type dummy", ns=netns)
-        ip("link set d0 up", ns=netns)
-        index = ifindex(netns, "d0")
-        for name in MEMBERSHIPS:
+        add_devices(netns)
+        ip("link add link v0 name u0 type vlan id 7", ns=netns)
+        ip("link set u0 up", ns=netns)
+        # u0 passes on to v0 what it is told
+        for dev, name in itertools.product(("d0", "v0", "u0"), MEMBERSHIPS):
+            index = ifindex(netns, dev)
             with packet_socket(netns) as sock, LockTrace() as trace:
                 membership(sock, index, name)
                 membership(sock, index, name, PACKET_DROP_MEMBERSHIP)
                 membership(sock, index, name)
-            ksft_eq(told_me(trace), ["shared"] * 3, name)
-            ksft_eq(promiscuity(netns, "d0"), 0, name)
+            ksft_eq(told_me(trace), ["shared"] * 3, f"{name}, {dev}")
+            ksft_eq(promiscuity(netns, dev), 0, f"{name}, {dev}")
             with packet_socket(netns) as sock:
                 membership(sock, index, name)
                 if name == "promiscuous":
-                    ksft_eq(promiscuity(netns, "d0"), 1)
+                    ksft_eq(promiscuity(netns, dev), 1, dev)
                 with LockTrace() as trace:
                     sock.close()
-            ksft_eq(told_me(trace), ["shared"], f"{name}, close")
-            ksft_eq(promiscuity(netns, "d0"), 0, f"{name}, close")
+            ksft_eq(told_me(trace), ["shared"], f"{name}, {dev}, close")
+            ksft_eq(promiscuity(netns, dev), 0, f"{name}, {dev}, close")
         with packet_socket(netns) as sock:
             with NetNSEnter(netns):
                 sock.bind(("d0", 0))
