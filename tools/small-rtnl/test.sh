@@ -26,7 +26,7 @@ EXTRA=(stress_kasan_um selftests_kasan_um)
 # Minutes on 2 quiet cores, without the kernels, and which these are: of PATCHED
 # and STOCK, to be built by build.sh
 declare -A COSTS=(
-	[check]=5 [model]=2 [matrix]=4 [off]=3 [kunit]="1 patched-um" [demo]="1 patched-um"
+	[check]=8 [model]=2 [matrix]=4 [off]=3 [kunit]="1 patched-um" [demo]="1 patched-um"
 	[selftests]="25 patched-um" [stress]="1 patched-um" [vm_harness]="2 patched-um"
 	[bench]="2 patched-um" [stress_kasan]="8 patched-kasan"
 	[matrix_all]=50 [off_whole]="3 stock-off patched-off"
