@@ -80,7 +80,6 @@ class Locks:
         self.contention = collections.defaultdict(list)
         self.wait = collections.defaultdict(list)
         self.hold = collections.defaultdict(list)
-        self.exclusive = collections.Counter()
         self.gp_wait = []
         self.gp_wait_locked = []
 
@@ -101,24 +100,22 @@ class Locks:
         if begin is not None:
             self.contention[address].append(time - begin)
 
-    def request(self, thread, time, lock, _fields):
+    def request(self, thread, time, lock):
         """ A thread wants it """
         self.begun[(thread, lock)] = time
 
-    def acquired(self, thread, time, lock, fields):
+    def acquired(self, thread, time, lock):
         """ and has it """
-        if lock == "0" and fields.get("rtnl", "").startswith("exclusive"):
-            self.exclusive[fields["caller"].partition("+")[0]] += 1
         begin = self.begun.pop((thread, lock), None)
         if begin is not None:
             self.wait[kind(lock)].append(time - begin)
         self.held[thread][lock] = time
 
-    def failed(self, thread, _time, lock, _fields):
+    def failed(self, thread, _time, lock):
         """ and does not get it """
         self.begun.pop((thread, lock), None)
 
-    def release(self, thread, time, lock, _fields):
+    def release(self, thread, time, lock):
         """ and no longer """
         begin = self.held[thread].pop(lock, None)
         if begin is not None:
@@ -145,6 +142,7 @@ def kind(lock):
 def summarise(lines, names, rtnl=None):
     """ What the lines of a trace come to, with the names of events that exist """
     count = collections.Counter()
+    exclusive = collections.Counter()
     locks = Locks(rtnl)
     for line in lines:
         match = LINE.match(line)
@@ -157,7 +155,10 @@ def summarise(lines, names, rtnl=None):
         elif event in LOCK_EVENTS:
             fields = dict(FIELD.findall(text))
             getattr(locks, LOCK_EVENTS[event])(thread, time,
-                                               fields["net_inum"], fields)
+                                               fields["net_inum"])
+            if kind(fields["net_inum"]) == "rtnl" and \
+                    fields.get("rtnl", "").startswith("exclusive"):
+                exclusive[fields["caller"].partition("+")[0]] += 1
         elif event == "rcu_grace_period":
             count["gp_normal"] += text.split()[-1] == "start"
         elif event == "rcu_exp_grace_period":
@@ -185,7 +186,7 @@ def summarise(lines, names, rtnl=None):
     for name in ("rtnl", "netns"):
         result[f"wait_{name}"] = total(locks.wait[name]) if ours else None
         result[f"hold_{name}"] = total(locks.hold[name]) if ours else None
-    result["exclusive"] = dict(locks.exclusive.most_common()) if ours else None
+    result["exclusive"] = dict(exclusive.most_common()) if ours else None
     rcu = "rcu_exp_grace_period" in names
     result["gp_wait"] = total(locks.gp_wait) if rcu else None
     result["gp_wait_locked"] = (total(locks.gp_wait_locked)
