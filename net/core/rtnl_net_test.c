@@ -626,7 +626,7 @@ static void test_double(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
 }
 
-/* A device that is on a kill list does not become pending, too. With
+/* A device that is on a kill list does not become pending as well. With
  * CONFIG_DEBUG_LIST, test_double alone would not tell.
  */
 static void test_double_queued(struct kunit *test)
@@ -1121,6 +1121,14 @@ static void test_exit_waits_for_reaper(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, test_exit.reap_count, 0);
 }
 
+/* The work of @b, which was disabled, drains what was left to it */
+static void test_left_end(struct net *b)
+{
+	enable_work(&b->rtnl_work);
+	rtnl_net_queue_work(b);
+	rtnl_net_flush_work(b);
+}
+
 /* ->exit() of a pernet device, which runs before that of the core, finds no
  * device that uses the netns. No work may help dismantle.
  */
@@ -1139,11 +1147,8 @@ static void test_exit_after_tunnels(struct kunit *test)
 	test_kill_net(0);
 	KUNIT_EXPECT_TRUE(test, test_wait(READ_ONCE(test_exit.subsys_exit)));
 
-	for (i = 1; i < TEST_NETS; i++) {
-		enable_work(&test_net[i]->rtnl_work);
-		rtnl_net_queue_work(test_net[i]);
-		rtnl_net_flush_work(test_net[i]);
-	}
+	for (i = 1; i < TEST_NETS; i++)
+		test_left_end(test_net[i]);
 
 	KUNIT_EXPECT_FALSE(test, test_exit.foreign_left);
 	KUNIT_EXPECT_EQ(test, test_not_freed(), 0);
@@ -1284,13 +1289,6 @@ static struct net_device *test_leave(struct kunit *test, struct net *b)
 	__rtnl_unlock();
 
 	return dev;
-}
-
-static void test_left_end(struct net *b)
-{
-	enable_work(&b->rtnl_work);
-	rtnl_net_queue_work(b);
-	rtnl_net_flush_work(b);
 }
 
 /* Dismantle drains what was left to the work of another netns before any ->exit()

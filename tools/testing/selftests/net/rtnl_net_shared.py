@@ -352,7 +352,7 @@ def packet_sockets_hold_rtnl_shared():
         add_devices(netns)
         ip("link add link v0 name u0 type vlan id 7", ns=netns)
         ip("link set u0 up", ns=netns)
-        # u0 passes on to v0 what it is told
+        # u0 passes its addresses and modes on to v0
         for dev, name in itertools.product(("d0", "v0", "u0"), MEMBERSHIPS):
             index = ifindex(netns, dev)
             with packet_socket(netns) as sock, LockTrace() as trace:
