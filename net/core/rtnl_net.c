@@ -46,7 +46,7 @@ void rtnl_net_kick(struct net *net)
  */
 bool rtnl_net_may_unregister(const struct net *net, const struct net *home)
 {
-	ASSERT_RTNL();
+	ASSERT_RTNL_ANY();
 
 	return rtnl_net_is_mine(home) ||
 	       (!rtnl_section()->nr_nets && net_eq(net, home));
@@ -105,6 +105,20 @@ void rtnl_net_drain(void)
 
 /* Netns that a thread kicked and could not drain, under RTNL */
 static LIST_HEAD(rtnl_net_left);
+
+/**
+ * rtnl_net_has_left() - whether pending devices are left to the drain works
+ *
+ * Only sections that hold RTNL exclusively leave devices pending.
+ *
+ * Context: RTNL is held.
+ *
+ * Return: true if rtnl_net_adopt() has something to do.
+ */
+bool rtnl_net_has_left(void)
+{
+	return !list_empty(&rtnl_net_left);
+}
 
 /* Unbound, so that a work that waits for references delays no other */
 static struct workqueue_struct *rtnl_net_wq;

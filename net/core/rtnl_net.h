@@ -6,6 +6,7 @@
 #include <linux/rtnetlink.h>
 #include <linux/sched.h>
 #include <net/net_namespace.h>
+#include <net/rtnetlink.h>
 
 extern struct rtnl_section rtnl_exclusive_section;
 
@@ -30,6 +31,7 @@ void rtnl_net_flush_work(struct net *net);
 void rtnl_net_work_init(void);
 void rtnl_net_leave(void);
 void rtnl_net_adopt(void);
+bool rtnl_net_has_left(void);
 
 static inline void rtnl_net_preinit(struct net *net)
 {
@@ -122,17 +124,60 @@ static inline void net_reap_wait(struct net *net)
 	wait_event(netdev_unregistering_wq, !atomic_read(&net->dev_reap_count));
 }
 
+/**
+ * net_has_foreign_links() - whether a device is linked to one in another netns
+ * @net: netns
+ *
+ * If not, then a change that travels up and down the links from one device to
+ * the next, however far, stays in @net.
+ *
+ * Context: any. The answer can change unless RTNL is held exclusively, or shared
+ * together with @net's mutex.
+ *
+ * Return: true if a device of @net has an upper or lower device in another netns.
+ */
+static inline bool net_has_foreign_links(const struct net *net)
+{
+	return atomic_read(&net->dev_foreign_links);
+}
+
+/* A device of a kind that is not audited may live in one netns and belong to
+ * another one, such as a tunnel to the netns that its packets are sent in. That
+ * one remembers it for ever: its dismantle unregisters such devices, wherever
+ * they are.
+ */
+static inline void rtnl_net_set_astray(const struct net_device *dev,
+				       struct net *net)
+{
+	if (net_eq(dev_net(dev), net))
+		return;
+
+	if (!dev->rtnl_link_ops ||
+	    !(dev->rtnl_link_ops->rtnl_shared & RTNL_SHARED_LINK))
+		WRITE_ONCE(net->dev_astray, true);
+}
+
 void rtnl_net_lock_nest(struct net *net);
 int rtnl_net_trylock_shared_work(struct net *net, struct rtnl_section *section);
 bool rtnl_net_trylock_dev_shared(struct net_device *dev,
 				 struct rtnl_section *section);
 int rtnl_net_lock_gate(struct net *net, struct rtnl_section *section,
-		       enum rtnl_gate gate, bool interruptible);
+		       enum rtnl_gate gate, unsigned int state);
 void rtnl_net_lock_dev_get(struct net_device *dev,
 			   struct rtnl_section *section, unsigned int what);
 int rtnl_net_lock_dev_get_interruptible(struct net_device *dev,
 					struct rtnl_section *section,
 					unsigned int what);
+void rtnl_nets_lock_gate(struct net *const *nets, unsigned int n,
+			 struct rtnl_section *section, enum rtnl_gate gate);
+void rtnl_nets_unlock_shared(struct net *const *nets, unsigned int n,
+			     struct rtnl_section *section);
+int rtnl_net_cmp_locks(const struct net *net_a, const struct net *net_b);
+enum rtnl_gate rtnl_net_exit_gate(struct net *net);
+enum rtnl_gate rtnl_kind_gate(const struct net_device *dev);
+enum rtnl_gate rtnl_link_gate(struct net_device *dev);
+enum rtnl_gate rtnl_dellink_gate(struct net_device *dev);
+struct net *rtnl_dellink_net_get(const struct net_device *dev);
 enum rtnl_gate rtnl_dev_gate(struct net_device *dev);
 enum rtnl_gate rtnl_dev_get_gate(struct net_device *dev, unsigned int what);
 void __rtnl_unlock_untraced(void);
@@ -222,6 +267,42 @@ static inline void net_reap_done(struct net *net)
 
 static inline void net_reap_wait(struct net *net)
 {
+}
+
+static inline bool net_has_foreign_links(const struct net *net)
+{
+	return false;
+}
+
+static inline void rtnl_net_set_astray(const struct net_device *dev,
+				       struct net *net)
+{
+}
+
+static inline int rtnl_net_lock_gate(struct net *net,
+				     struct rtnl_section *section,
+				     enum rtnl_gate gate, unsigned int state)
+{
+	return rtnl_lock_killable();
+}
+
+static inline void rtnl_nets_lock_gate(struct net *const *nets, unsigned int n,
+				       struct rtnl_section *section,
+				       enum rtnl_gate gate)
+{
+	rtnl_lock();
+}
+
+static inline void rtnl_nets_unlock_shared(struct net *const *nets,
+					   unsigned int n,
+					   struct rtnl_section *section)
+{
+	rtnl_unlock();
+}
+
+static inline enum rtnl_gate rtnl_kind_gate(const struct net_device *dev)
+{
+	return RTNL_GATE_CALLER;
 }
 
 static inline void rtnl_net_drain(void)

@@ -4,12 +4,18 @@
  */
 
 #include <kunit/test.h>
+#include <linux/completion.h>
 #include <linux/if_arp.h>
+#include <linux/kthread.h>
 #include <linux/netdevice.h>
 #include <linux/rtnetlink.h>
 #include <net/net_namespace.h>
 #include <net/rtnetlink.h>
 #include <net/rtnl_pair.h>
+
+#include "rtnl_net.h"
+
+#define PAIR_TEST_TIMEOUT	(60 * HZ)
 
 struct pair_test_priv {
 	int			pad;
@@ -39,6 +45,25 @@ static void pair_test_uninit(struct net_device *dev)
 	rtnl_pair_uninit(dev, pair_test_pair);
 }
 
+static int pair_test_open(struct net_device *dev)
+{
+	struct net_device *peer = rtnl_pair_peer(dev, pair_test_pair(dev));
+
+	if (!peer)
+		return -ENOTCONN;
+
+	rtnl_pair_open(dev, peer, pair_test_pair);
+	return 0;
+}
+
+static int pair_test_stop(struct net_device *dev)
+{
+	struct net_device *peer = rtnl_pair_peer(dev, pair_test_pair(dev));
+
+	rtnl_pair_close(dev, peer, pair_test_pair);
+	return 0;
+}
+
 static netdev_tx_t pair_test_xmit(struct sk_buff *skb, struct net_device *dev)
 {
 	kfree_skb(skb);
@@ -52,6 +77,8 @@ static void pair_test_destructor(struct net_device *dev)
 
 static const struct net_device_ops pair_test_netdev_ops = {
 	.ndo_uninit	= pair_test_uninit,
+	.ndo_open	= pair_test_open,
+	.ndo_stop	= pair_test_stop,
 	.ndo_start_xmit	= pair_test_xmit,
 };
 
@@ -85,6 +112,7 @@ static struct net_device *pair_test_add(struct kunit *test, struct net *net)
 		dev->rtnl_link_ops = &pair_test_link_ops;
 		atomic_inc(&pair_test_devs);
 		err = register_netdevice(dev);
+		netif_carrier_off(dev);
 	}
 	if (err && dev) {
 		atomic_dec(&pair_test_devs);
@@ -284,11 +312,120 @@ static void pair_test_alone(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, atomic_read(&pair_test_devs), 0);
 }
 
+/* One of the threads that open an end each */
+struct pair_test_thread {
+	struct task_struct	*task;
+	struct net_device	*dev;
+	struct completion	inside, *start;
+	struct completion	opened, *peer_opened;
+	bool			in_time;
+	int			err;
+};
+
+static bool pair_test_wait(struct completion *done)
+{
+	return wait_for_completion_timeout(done, PAIR_TEST_TIMEOUT);
+}
+
+/* What RTM_SETLINK does, but that IFF_UP waits for the other end's ->ndo_open() */
+static int pair_test_thread_fn(void *data)
+{
+	struct pair_test_thread *t = data;
+	struct net *net = dev_net(t->dev);
+	struct rtnl_section section;
+
+	rtnl_net_lock_shared(net, &section);
+	complete(&t->inside);
+	t->in_time = pair_test_wait(t->start);
+
+	t->err = pair_test_open(t->dev);
+	complete(&t->opened);
+	t->in_time &= pair_test_wait(t->peer_opened);
+	t->dev->flags |= IFF_UP;
+
+	rtnl_net_unlock_shared(net, &section);
+
+	return 0;
+}
+
+static void pair_test_close(struct net_device *dev)
+{
+	struct net *net = dev_net(dev);
+
+	rtnl_net_lock(net);
+	dev->flags &= ~IFF_UP;
+	pair_test_stop(dev);
+	rtnl_net_unlock(net);
+}
+
+/* Both ends are opened at once, so that neither finds the other one up */
+static void pair_test_open_both(struct kunit *test)
+{
+	DECLARE_COMPLETION_ONSTACK(start);
+	struct pair_test_thread thread[2] = {};
+	bool inside[2], up[2], down[2];
+	struct net_device *dev[2];
+	LIST_HEAD(head);
+	int i;
+
+	if (!rtnl_gate_open())
+		kunit_skip(test, "sections are exclusive");
+
+	pair_test_add_pair(test, dev, false);
+
+	for (i = 0; i < 2; i++) {
+		struct pair_test_thread *t = &thread[i];
+
+		t->dev = dev[i];
+		t->start = &start;
+		t->peer_opened = &thread[!i].opened;
+		init_completion(&t->inside);
+		init_completion(&t->opened);
+
+		t->task = kthread_create(pair_test_thread_fn, t, "rtnl_pair");
+		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, t->task);
+		get_task_struct(t->task);
+	}
+
+	for (i = 0; i < 2; i++)
+		wake_up_process(thread[i].task);
+	for (i = 0; i < 2; i++)
+		inside[i] = pair_test_wait(&thread[i].inside);
+	complete_all(&start);
+
+	for (i = 0; i < 2; i++) {
+		kthread_stop(thread[i].task);
+		put_task_struct(thread[i].task);
+	}
+
+	for (i = 0; i < 2; i++)
+		up[i] = netif_carrier_ok(dev[i]);
+	pair_test_close(dev[0]);
+	for (i = 0; i < 2; i++)
+		down[i] = !netif_carrier_ok(dev[i]);
+	pair_test_close(dev[1]);
+
+	rtnl_net_lock(dev_net(dev[0]));
+	pair_test_dellink(dev[0], &head);
+	unregister_netdevice_many(&head);
+	rtnl_net_unlock(pair_test_net[0]);
+
+	for (i = 0; i < 2; i++) {
+		KUNIT_EXPECT_TRUE(test, inside[i]);
+		KUNIT_EXPECT_TRUE(test, thread[i].in_time);
+		KUNIT_EXPECT_EQ(test, thread[i].err, 0);
+		KUNIT_EXPECT_TRUE(test, up[i]);
+		KUNIT_EXPECT_TRUE(test, down[i]);
+	}
+	KUNIT_EXPECT_EQ(test, atomic_read(&pair_test_devs), 0);
+}
+
 static struct kunit_case pair_test_kunit_cases[] = {
 	KUNIT_CASE_PARAM(pair_test_either_end, pair_test_gen_params),
 	KUNIT_CASE_PARAM(pair_test_both_ends, pair_test_gen_params),
 	KUNIT_CASE_PARAM(pair_test_alone, pair_test_gen_params),
 	KUNIT_CASE(pair_test_single),
+	KUNIT_CASE(pair_test_open_both),
 	{}
 };
 

@@ -29,6 +29,7 @@ struct section_ctx {
 struct section_thread {
 	struct task_struct *task;
 	struct net *net;	/* NULL: RTNL is held exclusively */
+	struct net *nets[2];
 	struct completion inside, leave;
 	enum rtnl_gate gate;
 };
@@ -56,17 +57,23 @@ static int section_thread_fn(void *data)
 	return 0;
 }
 
-static void section_thread_start(struct kunit *test, struct section_thread *t,
-				 struct net *net)
+static void __section_thread_start(struct kunit *test, struct section_thread *t,
+				   int (*fn)(void *data))
 {
 	init_completion(&t->inside);
 	init_completion(&t->leave);
-	t->net = net;
 
-	t->task = kthread_create(section_thread_fn, t, "rtnl_section");
+	t->task = kthread_create(fn, t, "rtnl_section");
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, t->task);
 	get_task_struct(t->task);
 	wake_up_process(t->task);
+}
+
+static void section_thread_start(struct kunit *test, struct section_thread *t,
+				 struct net *net)
+{
+	t->net = net;
+	__section_thread_start(test, t, section_thread_fn);
 }
 
 static bool section_thread_is_inside(struct section_thread *t)
@@ -412,6 +419,147 @@ static void test_own_skbs(struct kunit *test)
 	kfree_skb(skb);
 }
 
+/* A device of an audited kind, which says when it is freed */
+struct section_dev {
+	struct completion *freed;
+};
+
+static void section_dev_free(struct net_device *dev)
+{
+	struct section_dev *priv = netdev_priv(dev);
+
+	complete(priv->freed);
+}
+
+static void section_dev_setup(struct net_device *dev)
+{
+	static struct rtnl_link_ops ops = {
+		.kind		= "rtnl_section",
+		.rtnl_shared	= RTNL_SHARED_GET | RTNL_SHARED_LINK,
+	};
+	static const struct net_device_ops netdev_ops = {};
+
+	ether_setup(dev);
+	eth_hw_addr_random(dev);
+	dev->netdev_ops = &netdev_ops;
+	dev->rtnl_link_ops = &ops;
+	dev->priv_destructor = section_dev_free;
+	dev->needs_free_netdev = true;
+}
+
+static struct net_device *section_dev_create(struct kunit *test, struct net *net,
+					     struct completion *freed)
+{
+	struct net_device *dev;
+	struct section_dev *priv;
+
+	dev = alloc_netdev(sizeof(struct section_dev), "section%d",
+			   NET_NAME_UNKNOWN, section_dev_setup);
+	KUNIT_ASSERT_NOT_NULL(test, dev);
+
+	init_completion(freed);
+	priv = netdev_priv(dev);
+	priv->freed = freed;
+	dev_net_set(dev, net);
+	KUNIT_ASSERT_EQ(test, register_netdev(dev), 0);
+
+	return dev;
+}
+
+/* Devices are registered, unregistered and freed while another section runs */
+static void test_links(struct kunit *test)
+{
+	struct section_ctx *ctx = test->priv;
+	struct rtnl_section section;
+	struct completion freed;
+	struct section_thread b;
+	struct net_device *dev;
+
+	section_thread_start(test, &b, ctx->net[1]);
+	KUNIT_EXPECT_TRUE(test, section_thread_is_inside(&b));
+
+	dev = section_dev_create(test, ctx->net[0], &freed);
+
+	rtnl_net_lock_shared(ctx->net[0], &section);
+	KUNIT_EXPECT_EQ(test, section.gate, RTNL_GATE_SHARED);
+	KUNIT_EXPECT_EQ(test, rtnl_dellink_gate(dev), RTNL_GATE_SHARED);
+	unregister_netdevice(dev);
+	KUNIT_EXPECT_FALSE(test, completion_done(&freed));
+	rtnl_net_unlock_shared(ctx->net[0], &section);
+	KUNIT_EXPECT_TRUE(test, completion_done(&freed));
+
+	section_thread_end(&b);
+}
+
+/* A netns is dismantled while another section runs */
+static void test_dismantle(struct kunit *test)
+{
+	struct section_ctx *ctx = test->priv;
+	struct completion freed[3];
+	struct section_thread b;
+	int i;
+
+	section_thread_start(test, &b, ctx->net[1]);
+	KUNIT_EXPECT_TRUE(test, section_thread_is_inside(&b));
+
+	for (i = 0; i < ARRAY_SIZE(freed); i++)
+		section_dev_create(test, ctx->net[0], &freed[i]);
+
+	put_net(ctx->net[0]);
+	ctx->net[0] = NULL;
+	for (i = 0; i < ARRAY_SIZE(freed); i++)
+		KUNIT_EXPECT_TRUE(test, wait_for_completion_timeout(&freed[i],
+								    TIMEOUT));
+
+	section_thread_end(&b);
+}
+
+/* Sections of several netns, which have one of them in common each */
+static int section_crossed_fn(void *data)
+{
+	struct section_thread *t = data;
+	struct rtnl_section section;
+	int i;
+
+	for (i = 0; i < 500; i++) {
+		rtnl_nets_lock_gate(t->nets, 2, &section, RTNL_GATE_SHARED);
+		if (section.gate != RTNL_GATE_SHARED ||
+		    !rtnl_net_is_mine(t->nets[0]) ||
+		    !rtnl_net_is_mine(t->nets[1]))
+			t->gate = RTNL_GATE_REQUEST;
+		cond_resched();
+		rtnl_nets_unlock_shared(t->nets, 2, &section);
+	}
+
+	complete(&t->inside);
+	wait_for_completion(&t->leave);
+	return 0;
+}
+
+static void test_crossed(struct kunit *test)
+{
+	struct section_ctx *ctx = test->priv;
+	struct section_thread t[NR_NETS];
+	int i;
+
+	for (i = 0; i < NR_NETS; i++) {
+		struct net *a = ctx->net[i], *b = ctx->net[(i + 1) % NR_NETS];
+
+		if (rtnl_net_cmp_locks(a, b) > 0)
+			swap(a, b);
+		t[i].nets[0] = a;
+		t[i].nets[1] = b;
+		t[i].gate = RTNL_GATE_SHARED;
+		__section_thread_start(test, &t[i], section_crossed_fn);
+	}
+
+	for (i = 0; i < NR_NETS; i++) {
+		KUNIT_EXPECT_TRUE(test, section_thread_is_inside(&t[i]));
+		KUNIT_EXPECT_EQ(test, t[i].gate, RTNL_GATE_SHARED);
+		section_thread_end(&t[i]);
+	}
+}
+
 static int section_init(struct kunit *test)
 {
 	struct section_ctx *ctx;
@@ -454,6 +602,9 @@ static struct kunit_case section_cases[] = {
 	KUNIT_CASE(test_force_kind),
 #endif
 	KUNIT_CASE(test_own_skbs),
+	KUNIT_CASE(test_links),
+	KUNIT_CASE(test_dismantle),
+	KUNIT_CASE(test_crossed),
 	{}
 };
 

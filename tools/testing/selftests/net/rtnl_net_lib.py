@@ -41,6 +41,7 @@ REPLACE = Netlink.NLM_F_CREATE | Netlink.NLM_F_REPLACE
 RTM_NEWLINK = 16
 RTM_DELLINK = 17
 RTM_GETLINK = 18
+RTM_SETLINK = 19
 RTM_NEWADDR = 20
 RTM_DELADDR = 21
 RTM_NEWROUTE = 24
@@ -58,10 +59,16 @@ RTA_OIF = 4
 NDA_DST = 1
 FRA_SRC = 2
 RT_TABLE_MAIN = 254
+IFLA_ADDRESS = 1
 IFLA_IFNAME = 3
+IFLA_MTU = 4
 IFLA_LINK = 5
+IFLA_TXQLEN = 13
 IFLA_LINKINFO = 18
+IFLA_IFALIAS = 20
+IFLA_GROUP = 27
 IFLA_NET_NS_FD = 28
+IFLA_CARRIER = 33
 IFLA_LINK_NETNSID = 37
 IFLA_TARGET_NETNSID = 46
 IFLA_INFO_KIND = 1
@@ -80,6 +87,7 @@ IPVLAN_FLAGS = {"bridge": 0, "private": 1, "vepa": 2}
 WAIT_TIMEOUT = int(os.environ.get("WAIT_TIMEOUT", "120"))
 
 TRACING = "/sys/kernel/tracing"
+DELAY = "/sys/kernel/debug/rtnl/delay_us"
 
 # A trace event of the group rtnl_net
 TRACE_LINE = re.compile(r"^\s*(?P<thread>.+-\d+)\s+\[\d+\]\s+\S+\s+\d+: "
@@ -448,6 +456,34 @@ def _ifinfomsg(index=0, up=0, change=0):
     return struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, up, up | change)
 
 
+def _messages(data):
+    """ Type and content of each netlink message """
+    while len(data) >= 16:
+        length, kind = struct.unpack_from("=IH", data)
+        yield kind, data[16:length]
+        data = data[(length + 3) & ~3:]
+
+
+def _links(data):
+    """ Type, flags and attributes of each message about a link """
+    for kind, body in _messages(data):
+        if kind not in (RTM_NEWLINK, RTM_DELLINK) or \
+                body[0] != socket.AF_UNSPEC:
+            continue
+        flags, = struct.unpack_from("=I", body, 8)
+        body = body[16:]
+        attrs = {}
+        while body:
+            size, attr = struct.unpack_from("=HH", body)
+            attrs[attr & 0x3fff] = body[4:size]
+            body = body[(size + 3) & ~3:]
+        yield kind, flags, attrs
+
+
+def _name(attrs):
+    return attrs[IFLA_IFNAME].rstrip(b"\0").decode()
+
+
 def pair_data(kind, name, netns, *attrs):
     """ What Rtnl.add() has to say for the other end of a pair """
     return [(kind, _ifinfomsg() + nlattr(IFLA_IFNAME, name) +
@@ -500,11 +536,13 @@ class Rtnl:
         """ Send a link message, return the error number of the answer """
         return self._ask(kind, flags, _ifinfomsg(index, up, change), attrs)
 
-    def _ask(self, kind, flags, body, attrs):
-        body += b"".join(nlattr(*attr) for attr in attrs)
+    def _send(self, kind, flags, body):
         self.sock.send(struct.pack("=IHHII", len(body) + 16, kind,
-                                   flags | Netlink.NLM_F_REQUEST |
-                                   Netlink.NLM_F_ACK, 1, 0) + body)
+                                   flags | Netlink.NLM_F_REQUEST, 1, 0) + body)
+
+    def _ask(self, kind, flags, body, attrs):
+        self._send(kind, flags | Netlink.NLM_F_ACK,
+                   body + b"".join(nlattr(*attr) for attr in attrs))
         answer = self.sock.recv(65536)
         assert struct.unpack_from("=H", answer, 4)[0] == Netlink.NLMSG_ERROR
         return -struct.unpack_from("=i", answer, 16)[0]
@@ -583,13 +621,30 @@ class Rtnl:
 
     def show(self, index):
         """ ip link show dev INDEX """
-        self.sock.send(struct.pack("=IHHII", 32, RTM_GETLINK,
-                                   Netlink.NLM_F_REQUEST, 1, 0) +
-                       _ifinfomsg(index))
+        self._send(RTM_GETLINK, 0, _ifinfomsg(index))
         answer = self.sock.recv(65536)
         if struct.unpack_from("=H", answer, 4)[0] == Netlink.NLMSG_ERROR:
             return -struct.unpack_from("=i", answer, 16)[0]
         return 0
+
+    def get(self, name):
+        """ Flags and attributes of a device, or None: for once no number """
+        self._send(RTM_GETLINK, 0, _ifinfomsg() + nlattr(IFLA_IFNAME, name))
+        return next(((flags, attrs) for _, flags, attrs
+                     in _links(self.sock.recv(65536))), None)
+
+    def dump(self):
+        """ ip link. Returns the names. """
+        self._send(RTM_GETLINK, Netlink.NLM_F_DUMP, _ifinfomsg())
+        names = []
+        while True:
+            data = self.sock.recv(65536)
+            names += [_name(attrs) for _, _, attrs in _links(data)]
+            for kind, body in _messages(data):
+                if kind in (Netlink.NLMSG_DONE, Netlink.NLMSG_ERROR):
+                    err = struct.unpack_from("=i", body)[0]
+                    assert err == 0, strerror(-err)
+                    return names
 
     def move(self, name, netns):
         """ ip link set NAME netns NETNS """
@@ -621,24 +676,11 @@ class Monitor(Rtnl):
                 data = self.sock.recv(65536)
             except BlockingIOError:
                 return found
-            found += self._parse(data)
+            found += [(kind, _name(attrs)) for kind, _, attrs in _links(data)]
 
     def deleted(self):
         """ Names of the devices that were announced dead since last asked """
         return deaths(self.events())
-
-    @staticmethod
-    def _parse(data):
-        while len(data) >= 32:
-            length, kind = struct.unpack_from("=IH", data)
-            family = data[16]
-            attrs = data[32:length]
-            while family == socket.AF_UNSPEC and attrs:
-                size, attr = struct.unpack_from("=HH", attrs)
-                if attr == IFLA_IFNAME:
-                    yield kind, attrs[4:size - 1].decode()
-                attrs = attrs[(size + 3) & ~3:]
-            data = data[(length + 3) & ~3:]
 
 
 def deaths(events):
@@ -819,20 +861,24 @@ class Trace:
 class LockTrace(Trace):
     """ All events rtnl_net, while it is entered """
 
-    def __init__(self):
+    def __init__(self, **settings):
         # Whatever clock the machine has: the order is what counts
         super().__init__("rtnl_net", "events/rtnl_net",
                          "CONFIG_NET_SMALL_RTNL", buffer_size_kb="16384",
-                         trace_clock="counter")
+                         trace_clock="counter", **settings)
         self.events = []
         self.took = 0
 
-    def __exit__(self, exc_type, exc_value, traceback):
-        self.set(self.enable, "0")
+    def read(self):
+        """ The events so far """
         for line in self.lines():
             if match := TRACE_LINE.match(line):
-                self.events.append((match["thread"], match["event"],
-                                    dict(TRACE_FIELD.findall(match["text"]))))
+                yield (match["thread"], match["event"],
+                       dict(TRACE_FIELD.findall(match["text"])))
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        self.set(self.enable, "0")
+        self.events = list(self.read())
         lost = sum(int(line.split()[-1])
                    for cpu in os.listdir(f"{self.instance}/per_cpu")
                    for line in self.lines(f"per_cpu/{cpu}/stats")
@@ -844,6 +890,34 @@ class LockTrace(Trace):
         """ The values of these fields, for each such event """
         return [tuple(fields[name] for name in names)
                 for _, what, fields in self.events if what == event]
+
+
+def most_at_once(trace, pids=None):
+    """ How many threads, or how many of these, held RTNL at the same moment """
+    inside, most = set(), 0
+    for thread, event, fields in trace.events:
+        if pids and int(thread.rpartition("-")[2]) not in pids:
+            continue
+        if event == "lock_acquired" and fields["net_inum"] == "0":
+            inside.add(thread)
+            most = max(most, len(inside))
+        elif event == "lock_release" and fields["net_inum"] == "0":
+            inside.discard(thread)
+    return most
+
+
+@contextlib.contextmanager
+def stretched(usecs):
+    """ Have each shared section last that long """
+    if not os.path.exists(DELAY):
+        raise KsftSkipEx("no CONFIG_DEBUG_NET_SMALL_RTNL")
+    try:
+        with open(DELAY, "w", encoding="ascii") as file:
+            file.write(str(usecs))
+        yield
+    finally:
+        with open(DELAY, "w", encoding="ascii") as file:
+            file.write("0")
 
 
 def inum(netns):

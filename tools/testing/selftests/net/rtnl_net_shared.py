@@ -25,12 +25,11 @@ import subprocess
 from lib.py import KsftSkipEx, NetNSEnter, ip, ksft_eq, ksft_exit, \
     ksft_pr, ksft_run, ksft_true
 from rtnl_net_lib import LockTrace, Pool, Rtnl, at_once, busywait, ifindex, \
-    inum
+    inum, most_at_once, stretched
 
 ROUNDS = int(os.environ.get("ROUNDS", "20"))
 
 HANDLERS = "/sys/kernel/debug/rtnl/handlers"
-DELAY = "/sys/kernel/debug/rtnl/delay_us"
 SYSCTL = "sysctl -qw net"
 SYSFS = "cat /sys/class/net"
 
@@ -251,18 +250,6 @@ def change_addresses(netns, times):
     return 0
 
 
-def most_at_once(trace):
-    """ How many threads held RTNL at the same moment """
-    inside, most = set(), 0
-    for thread, event, fields in trace.events:
-        if event == "lock_acquired" and fields["net_inum"] == "0":
-            inside.add(thread)
-            most = max(most, len(inside))
-        elif event == "lock_release" and fields["net_inum"] == "0":
-            inside.discard(thread)
-    return most
-
-
 def namespaces_are_inside_at_once():
     """ Two namespaces change addresses side by side """
     if len(os.sched_getaffinity(0)) < 2:
@@ -280,20 +267,6 @@ def namespaces_are_inside_at_once():
             if most_at_once(trace) > 1:
                 return
         ksft_true(False, "two sections never met")
-
-
-@contextlib.contextmanager
-def stretched(usecs):
-    """ Have each shared section last that long """
-    if not os.path.exists(DELAY):
-        raise KsftSkipEx("no CONFIG_DEBUG_NET_SMALL_RTNL")
-    try:
-        with open(DELAY, "w", encoding="ascii") as file:
-            file.write(str(usecs))
-        yield
-    finally:
-        with open(DELAY, "w", encoding="ascii") as file:
-            file.write("0")
 
 
 def reads_pass_a_held_section():
