@@ -19,8 +19,8 @@
 #define LINKS_TIMEOUT	(60 * HZ)
 
 static struct net *links_net[LINKS_NETS];
+static struct net *links_alive[LINKS_NETS];
 static atomic_t links_nets;	/* not through cleanup_net() yet */
-static int links_nets_live;	/* before the test */
 static atomic_t links_devs;	/* not freed yet */
 static DECLARE_WAIT_QUEUE_HEAD(links_wq);
 
@@ -49,20 +49,20 @@ static void links_setup(struct net_device *dev)
 	dev->mtu = 1500;
 }
 
-static int __net_init links_net_init(struct net *net)
-{
-	atomic_inc(&links_nets);
-	return 0;
-}
-
+/* Those of other tests may die at any time */
 static void __net_exit links_net_exit(struct net *net)
 {
-	atomic_dec(&links_nets);
-	wake_up_all(&links_wq);
+	int i;
+
+	for (i = 0; i < LINKS_NETS; i++) {
+		if (cmpxchg(&links_alive[i], net, NULL) == net) {
+			atomic_dec(&links_nets);
+			wake_up_all(&links_wq);
+		}
+	}
 }
 
 static struct pernet_operations links_net_ops = {
-	.init	= links_net_init,
 	.exit	= links_net_exit,
 };
 
@@ -80,12 +80,12 @@ static int links_init(struct kunit *test)
 {
 	int i;
 
-	links_nets_live = atomic_read(&links_nets);
-
 	for (i = 0; i < LINKS_NETS; i++) {
 		links_net[i] = copy_net_ns(CLONE_NEWNET, &init_user_ns,
 					   &init_net);
 		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, links_net[i]);
+		links_alive[i] = links_net[i];
+		atomic_inc(&links_nets);
 	}
 
 	return 0;
@@ -93,8 +93,8 @@ static int links_init(struct kunit *test)
 
 static bool links_wait(int nets)
 {
-	return wait_event_timeout(links_wq, atomic_read(&links_nets) ==
-				  links_nets_live + nets, LINKS_TIMEOUT);
+	return wait_event_timeout(links_wq, atomic_read(&links_nets) == nets,
+				  LINKS_TIMEOUT);
 }
 
 static void links_kill_net(int i)
