@@ -88,6 +88,7 @@ WAIT_TIMEOUT = int(os.environ.get("WAIT_TIMEOUT", "120"))
 
 TRACING = "/sys/kernel/tracing"
 DELAY = "/sys/kernel/debug/rtnl/delay_us"
+HANDLERS = "/sys/kernel/debug/rtnl/handlers"
 
 # A trace event of the group rtnl_net
 TRACE_LINE = re.compile(r"^\s*(?P<thread>.+-\d+)\s+\[\d+\]\s+\S+\s+\d+: "
@@ -904,6 +905,13 @@ def most_at_once(trace, pids=None):
         elif event == "lock_release" and fields["net_inum"] == "0":
             inside.discard(thread)
     return most
+
+
+def tell_handlers():
+    """ Say which handlers keep all sections exclusive """
+    if os.path.exists(HANDLERS):
+        with open(HANDLERS, encoding="ascii") as file:
+            ksft_pr(f"handlers that are not audited: {file.read() or 'none'}")
 
 
 @contextlib.contextmanager

@@ -41,7 +41,8 @@ from rtnl_net_lib import DELAY, IFF_UP, IFLA_ADDRESS, IFLA_CARRIER, \
     IFLA_GROUP, IFLA_IFALIAS, IFLA_IFNAME, IFLA_MTU, IFLA_NET_NS_FD, \
     IFLA_TXQLEN, LockTrace, Nets, NetnsFd, Pool, RTM_DELLINK, RTM_NEWLINK, \
     RTM_SETLINK, Rtnl, VETH_INFO_PEER, WAIT_TIMEOUT, bareudp_data, busywait, \
-    devices, ifindex, inum, most_at_once, pair_data, stretched, strerror
+    devices, ifindex, inum, most_at_once, pair_data, stretched, strerror, \
+    tell_handlers
 
 # Kinds, and for a pair the attribute that describes the peer
 AUDITED = {"dummy": None, "veth": VETH_INFO_PEER}
@@ -56,7 +57,6 @@ REPEAT = max(3, RACES // 5)
 STRETCH = 20000
 STRETCH_RACE = 1000
 
-HANDLERS = "/sys/kernel/debug/rtnl/handlers"
 SECTIONS = "/sys/kernel/debug/rtnl/sections"
 FALLBACK = "/proc/sys/net/core/fb_tunnels_only_for_init_net"
 
@@ -981,9 +981,7 @@ def command_returns_when_all_is_over():
 
 def main():
     """ All cases """
-    if os.path.exists(HANDLERS):
-        with open(HANDLERS, encoding="ascii") as file:
-            ksft_pr(f"handlers that are not audited: {file.read() or 'none'}")
+    tell_handlers()
     ksft_run([requests_hold_rtnl_shared, other_namespaces_can_ask,
               more_kinds_hold_rtnl_shared, ports_come_and_go,
               attributes_are_exclusive, other_kinds_are_exclusive,

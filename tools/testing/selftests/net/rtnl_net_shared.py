@@ -23,13 +23,12 @@ import struct
 import subprocess
 
 from lib.py import KsftSkipEx, NetNSEnter, ip, ksft_eq, ksft_exit, \
-    ksft_pr, ksft_run, ksft_true
+    ksft_run, ksft_true
 from rtnl_net_lib import LockTrace, Pool, Rtnl, at_once, busywait, ifindex, \
-    inum, most_at_once, stretched
+    inum, most_at_once, stretched, tell_handlers
 
 ROUNDS = int(os.environ.get("ROUNDS", "20"))
 
-HANDLERS = "/sys/kernel/debug/rtnl/handlers"
 SYSCTL = "sysctl -qw net"
 SYSFS = "cat /sys/class/net"
 
@@ -500,9 +499,7 @@ def reads_beside_changes():
 
 def main():
     """ All cases """
-    if os.path.exists(HANDLERS):
-        with open(HANDLERS, encoding="ascii") as file:
-            ksft_pr(f"handlers that are not audited: {file.read() or 'none'}")
+    tell_handlers()
     ksft_run([requests_hold_rtnl_shared, deferred_work_holds_rtnl_shared,
               ethtool_ioctls_hold_rtnl_shared, what_is_below_a_device_counts,
               packet_sockets_hold_rtnl_shared,
