@@ -162,15 +162,19 @@ def dismantle(opt, peers):
                 D=2, c=opt.scaled(3), q=peers)
 
 
-def bystander(opt, load, place):
-    """ One load on the others """
+def bystander(opt, load, place, exclusive=0):
+    """ One load on the others; every so many ms, all wait for one request """
     devices = {"dismantle": 1000, "uppers": 500}
     options = {"L": load, "p": place}
+    name = load
+    if exclusive:
+        options["x"] = exclusive
+        name += "+exclusive"
     if load in devices:
         options.update(D=opt.scaled(devices[load]), c=1)
     else:
         options.update(d=opt.scaled(3), w=8)
-    return case("bystander", f"{load} {place}", **options)
+    return case("bystander", f"{name} {place}", **options)
 
 
 def delete(opt, length, place):
@@ -191,14 +195,16 @@ def regular_cases(opt):
         if size <= OFTEN:
             yield from setups(size)
     yield from (setup(small, 1, place) for place in PLACES[1:])
-    yield from (churn(opt, workers, PLACES[0]) for workers in WORKERS)
-    yield from (churn(opt, 1, place) for place in PLACES[1:])
+    for place in PLACES[:2]:
+        yield from (churn(opt, workers, place) for workers in WORKERS)
+    yield churn(opt, 1, PLACES[2])
     yield from (dismantle(opt, peers) for peers in ("host", "one", "each"))
     yield bystander(opt, "none", PLACES[0])
     for load in ("churn", "dismantle", "uppers"):
         for place in PLACES[:2]:
             yield bystander(opt, load, place)
     yield bystander(opt, "uppers", PLACES[2])
+    yield bystander(opt, "dismantle", PLACES[0], exclusive=20)
     yield from (delete(opt, 1, place) for place in PLACES)
     yield from (delete(opt, length, PLACES[0]) for length in (2, 3, 10))
     yield from (requests(opt, workers) for workers in WORKERS[:3])

@@ -78,6 +78,9 @@ def metrics(result):
             yield "p99", latency["p99"]
         if scenario == "bystander":
             yield "max", latency["max"]
+        if "exclusive_ns" in result:
+            yield "exclusive p50", result["exclusive_ns"]["p50"]
+            yield "exclusive max", result["exclusive_ns"]["max"]
 
 
 def operations(result):
@@ -373,7 +376,10 @@ def load_of(result):
     """ The bars of bystander """
     if result["scenario"] != "bystander":
         return None
-    return f"{result['load']}\\n{two_lines(result['place'])}"
+    load = result["load"]
+    if result.get("exclusive_ms"):
+        load += "\\n+exclusive"
+    return f"{load}\\n{two_lines(result['place'])}"
 
 
 def chain_of(result):

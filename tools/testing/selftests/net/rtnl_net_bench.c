@@ -84,6 +84,7 @@ static struct {
 	unsigned int length;
 	unsigned int backlog;
 	unsigned int gap;
+	unsigned int exclusive;
 	enum place place;
 	enum peers peers;
 	enum load load;
@@ -102,6 +103,13 @@ static struct {
 	.kind = "ipvlan",
 };
 
+struct samples {
+	uint64_t num;
+	uint64_t sum;
+	uint64_t max;
+	uint64_t sample[MAX_SAMPLES];
+};
+
 /* What the processes share */
 struct shared {
 	unsigned int live;	/* namespaces not yet let go, by the limit's count */
@@ -115,10 +123,8 @@ struct shared {
 	uint64_t window;	/* ns of all of them */
 	uint64_t throttled;	/* ns that workers waited for the backlog */
 	uint64_t switches;
-	uint64_t samples;
-	uint64_t sum;
-	uint64_t max;
-	uint64_t sample[MAX_SAMPLES];
+	struct samples latency;
+	struct samples exclusive;	/* of requests that no other may run beside */
 };
 
 struct ns {
@@ -199,17 +205,17 @@ static uint64_t sleep_until(bool *flag)
 	return now();
 }
 
-static void sample(uint64_t value)
+static void sample(struct samples *to, uint64_t value)
 {
 	uint64_t max, num;
 
-	num = __atomic_fetch_add(&sh->samples, 1, __ATOMIC_RELAXED);
+	num = __atomic_fetch_add(&to->num, 1, __ATOMIC_RELAXED);
 	if (num < MAX_SAMPLES)
-		sh->sample[num] = value;
-	__atomic_fetch_add(&sh->sum, value, __ATOMIC_RELAXED);
-	max = __atomic_load_n(&sh->max, __ATOMIC_RELAXED);
+		to->sample[num] = value;
+	__atomic_fetch_add(&to->sum, value, __ATOMIC_RELAXED);
+	max = __atomic_load_n(&to->max, __ATOMIC_RELAXED);
 	while (value > max &&
-	       !__atomic_compare_exchange_n(&sh->max, &max, value, false,
+	       !__atomic_compare_exchange_n(&to->max, &max, value, false,
 					    __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 		;
 }
@@ -384,6 +390,18 @@ static void group_del(struct ns *in)
 	link_msg(buf, &nlh, RTM_DELLINK, 0, 0);
 	mnl_attr_put_u32(nlh, IFLA_GROUP, GROUP);
 	nl_must(in, nlh, "deleting group", GROUP);
+}
+
+/* Of all devices of a group, lo for one: such a request holds RTNL exclusively */
+static void group_mtu(struct ns *in, unsigned int mtu)
+{
+	struct nlmsghdr *nlh;
+	char buf[256];
+
+	link_msg(buf, &nlh, RTM_NEWLINK, 0, 0);
+	mnl_attr_put_u32(nlh, IFLA_GROUP, 0);
+	mnl_attr_put_u32(nlh, IFLA_MTU, mtu);
+	nl_must(in, nlh, "changing MTU to", mtu);
 }
 
 static void addr4(struct ns *in, uint16_t type, int index, uint32_t addr,
@@ -767,9 +785,10 @@ static int compare(const void *a, const void *b)
 	return left < right ? -1 : left > right;
 }
 
-static uint64_t percentile(uint64_t num, unsigned int percent)
+static uint64_t percentile(const struct samples *of, uint64_t num,
+			   unsigned int percent)
 {
-	return sh->sample[(num * percent + 99) / 100 - 1];
+	return of->sample[(num * percent + 99) / 100 - 1];
 }
 
 static void json_num(const char *name, uint64_t value)
@@ -791,22 +810,27 @@ static void json_begin(void)
 	json_str("release", uts.release);
 }
 
+static void json_samples(const char *name, struct samples *of)
+{
+	uint64_t num = of->num < MAX_SAMPLES ? of->num : MAX_SAMPLES;
+
+	if (!num)
+		return;
+	qsort(of->sample, num, sizeof(of->sample[0]), compare);
+	printf(", \"%s\": {\"samples\": %llu", name, (unsigned long long)of->num);
+	json_num("mean", of->sum / of->num);
+	json_num("p50", percentile(of, num, 50));
+	json_num("p99", percentile(of, num, 99));
+	json_num("max", of->max);
+	printf("}");
+}
+
 static void json_end(void)
 {
-	uint64_t num = sh->samples < MAX_SAMPLES ? sh->samples : MAX_SAMPLES;
-
 	json_num("window_ns", sh->window);
 	json_num("switches", sh->switches);
-	if (num) {
-		qsort(sh->sample, num, sizeof(sh->sample[0]), compare);
-		printf(", \"latency_ns\": {\"samples\": %llu",
-		       (unsigned long long)sh->samples);
-		json_num("mean", sh->sum / sh->samples);
-		json_num("p50", percentile(num, 50));
-		json_num("p99", percentile(num, 99));
-		json_num("max", sh->max);
-		printf("}");
-	}
+	json_samples("latency_ns", &sh->latency);
+	json_samples("exclusive_ns", &sh->exclusive);
 	printf("}\n");
 	if (fflush(stdout))
 		die("the result cannot be written: %s", strerror(errno));
@@ -857,7 +881,7 @@ static void setup_worker(unsigned int id)
 			setup_pairs(&host, &host, i * half, half);
 			break;
 		}
-		sample(now() - begin);
+		sample(&sh->latency, now() - begin);
 		/* The first one's is needed to the end */
 		if (i > first + 1)
 			ns_close_socket(i - 1);
@@ -934,7 +958,7 @@ static void churn_worker(unsigned int id)
 		begin = now();
 		churn_cycle(id, lasting);
 		if (opt.load == LOAD_NONE)
-			sample(now() - begin);
+			sample(&sh->latency, now() - begin);
 	}
 	ns_close_socket(id);
 }
@@ -963,7 +987,7 @@ static void churn(void)
 	sleep(opt.seconds);
 	workers_stop();
 	workers_wait();
-	cycles = sh->samples;
+	cycles = sh->latency.num;
 	freed = ns_wait_freed();
 	window_end();
 	if (lasting)
@@ -1020,7 +1044,7 @@ static void dismantle(void)
 		window_begin();
 		begin = now();
 		ns_kill(first, opt.namespaces);
-		sample(ns_wait_freed() - begin);
+		sample(&sh->latency, ns_wait_freed() - begin);
 		window_end();
 	}
 	json_begin();
@@ -1049,8 +1073,30 @@ static void bystander_worker(unsigned int num)
 		took = now() - begin;
 		/* In the load's time, at least at one end */
 		if (record || __atomic_load_n(&sh->record, __ATOMIC_RELAXED))
-			sample(took);
+			sample(&sh->latency, took);
 		sleep_us(opt.gap);
+	}
+	ns_close_socket(num);
+	ns_kill(num, 1);
+}
+
+/* Another one, that has all wait for it each time */
+static void exclusive_worker(unsigned int num)
+{
+	unsigned int mtu = 1500;
+	uint64_t begin, took;
+	bool record;
+
+	ns_make(num);
+	worker_ready();
+	while (!__atomic_load_n(&sh->stop, __ATOMIC_RELAXED)) {
+		record = __atomic_load_n(&sh->record, __ATOMIC_RELAXED);
+		begin = now();
+		group_mtu(&ns[num], mtu++ % 1000 + 1500);
+		took = now() - begin;
+		if (record || __atomic_load_n(&sh->record, __ATOMIC_RELAXED))
+			sample(&sh->exclusive, took);
+		sleep_us(1000 * opt.exclusive);
 	}
 	ns_close_socket(num);
 	ns_kill(num, 1);
@@ -1119,6 +1165,8 @@ static void bystander(void)
 			     2 * opt.devices);
 
 	worker_start(bystander_worker, max_ns - 1);
+	if (opt.exclusive)
+		worker_start(exclusive_worker, max_ns - 2);
 	if (opt.load == LOAD_CHURN)
 		churn_start();
 	workers_ready();
@@ -1152,6 +1200,7 @@ static void bystander(void)
 	json_num("cycles", opt.cycles);
 	json_str("kind", opt.kind);
 	json_num("gap_us", opt.gap);
+	json_num("exclusive_ms", opt.exclusive);
 	json_end();
 }
 
@@ -1200,7 +1249,7 @@ static void delete_chains(void)
 		window_begin();
 		begin = now();
 		link_del(at[0], end_index('a', 0));
-		sample(now() - begin);
+		sample(&sh->latency, now() - begin);
 		window_end();
 	}
 	json_begin();
@@ -1255,7 +1304,7 @@ static const struct command {
 	const char *name;
 	void (*func)(void);
 	const char *options;
-	const char *help[2];
+	const char *help[3];
 } commands[] = {
 	{ "setup", setup, "nDwp", {
 		"-w workers create -n namespaces with -D devices each and configure",
@@ -1266,9 +1315,10 @@ static const struct command {
 	{ "dismantle", dismantle, "nDcq", {
 		"-c times, -n namespaces with -D devices each die at once; the peers",
 		"live in the -q host, one namespace, or each in one of its own" } },
-	{ "bystander", bystander, "LdwDcpbkg", {
+	{ "bystander", bystander, "LdwDcpbkgx", {
 		"every -g us, add and delete an address in a quiet namespace, with",
-		"-L none, churn (-dwpb), dismantle (-cDp) or uppers (-cDpk)" } },
+		"-L none, churn (-dwpb), dismantle (-cDp) or uppers (-cDpk); every -x",
+		"ms, a request in another one excludes all others" } },
 	{ "delete", delete_chains, "lcp", {
 		"-c times, delete the first device of a chain that ends -l namespaces",
 		"further" } },
@@ -1279,12 +1329,16 @@ static const struct command {
 
 static noreturn void usage(FILE *to)
 {
-	unsigned int i;
+	unsigned int i, line;
 
 	fprintf(to, "How to call it: rtnl_net_bench SCENARIO [OPTION...]\n");
-	for (i = 0; i < ARRAY_SIZE(commands); i++)
-		fprintf(to, "  %-10s %s\n             %s\n", commands[i].name,
-			commands[i].help[0], commands[i].help[1]);
+	for (i = 0; i < ARRAY_SIZE(commands); i++) {
+		fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].help[0]);
+		for (line = 1; line < ARRAY_SIZE(commands[i].help); line++)
+			if (commands[i].help[line])
+				fprintf(to, "             %s\n",
+					commands[i].help[line]);
+	}
 	fprintf(to, "  -p PLACE   of a pair's ends: child-child, host-child, host-host\n");
 	fprintf(to, "  -k KIND    of upper devices: ipvlan, macvlan, vlan\n");
 	fprintf(to, "  -i         the caller's namespace is the host, not a new one\n");
@@ -1324,7 +1378,7 @@ static void arguments(int argc, char **argv, const struct command *command)
 
 	if (command->func == delete_chains)
 		opt.cycles = 50;
-	while ((c = getopt(argc, argv, "n:D:w:d:c:l:p:q:L:k:b:g:T:i")) != -1) {
+	while ((c = getopt(argc, argv, "n:D:w:d:c:l:p:q:L:k:b:g:x:T:i")) != -1) {
 		if (c == '?')
 			usage(stderr);
 		if (c != 'T' && c != 'i' && !strchr(command->options, c))
@@ -1353,6 +1407,9 @@ static void arguments(int argc, char **argv, const struct command *command)
 			break;
 		case 'g':
 			opt.gap = number(c, optarg, 1000000);
+			break;
+		case 'x':
+			opt.exclusive = number(c, optarg, 1000);
 			break;
 		case 'p':
 			opt.place = word(c, optarg, place_names);
