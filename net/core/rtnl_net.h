@@ -141,20 +141,29 @@ static inline bool net_has_foreign_links(const struct net *net)
 	return atomic_read(&net->dev_foreign_links);
 }
 
-/* A device of a kind that is not audited may live in one netns and belong to
- * another one, such as a tunnel to the netns that its packets are sent in. That
- * one remembers it for ever: its dismantle unregisters such devices, wherever
- * they are.
+/* A device may live in one netns and belong to another one, such as a tunnel to
+ * the netns that its packets are sent in. Both remember that for ever, unless the
+ * kind is audited for it: the dismantle of @net unregisters such devices, wherever
+ * they are, and a section of the netns that @dev lives in touches @net.
  */
-static inline void rtnl_net_set_astray(const struct net_device *dev,
-				       struct net *net)
+static inline void rtnl_net_set_astray(struct net_device *dev, struct net *net)
 {
+	const struct rtnl_link_ops *ops = dev->rtnl_link_ops;
+
 	if (net_eq(dev_net(dev), net))
 		return;
 
-	if (!dev->rtnl_link_ops ||
-	    !(dev->rtnl_link_ops->rtnl_shared & RTNL_SHARED_LINK))
-		WRITE_ONCE(net->dev_astray, true);
+	if (ops && (ops->rtnl_shared & RTNL_SHARED_LINK) &&
+	    !(ops->rtnl_shared & RTNL_SHARED_HOME))
+		return;
+
+	WRITE_ONCE(dev->astray, true);
+	WRITE_ONCE(net->dev_astray, true);
+}
+
+static inline bool rtnl_dev_is_astray(const struct net_device *dev)
+{
+	return READ_ONCE(dev->astray);
 }
 
 void rtnl_net_lock_nest(struct net *net);
@@ -177,6 +186,7 @@ enum rtnl_gate rtnl_net_exit_gate(struct net *net);
 enum rtnl_gate rtnl_kind_gate(const struct net_device *dev);
 enum rtnl_gate rtnl_link_gate(struct net_device *dev);
 enum rtnl_gate rtnl_dellink_gate(struct net_device *dev);
+struct net_device *rtnl_link_peer(const struct net_device *dev);
 struct net *rtnl_dellink_net_get(const struct net_device *dev);
 enum rtnl_gate rtnl_dev_gate(struct net_device *dev);
 enum rtnl_gate rtnl_dev_get_gate(struct net_device *dev, unsigned int what);
@@ -274,9 +284,13 @@ static inline bool net_has_foreign_links(const struct net *net)
 	return false;
 }
 
-static inline void rtnl_net_set_astray(const struct net_device *dev,
-				       struct net *net)
+static inline void rtnl_net_set_astray(struct net_device *dev, struct net *net)
 {
+}
+
+static inline bool rtnl_dev_is_astray(const struct net_device *dev)
+{
+	return false;
 }
 
 static inline int rtnl_net_lock_gate(struct net *net,
