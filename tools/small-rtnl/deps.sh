@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Make sure that all programs and headers needed are there. Installs Debian
-# packages if root may and something is missing, else says what to install.
+# deps.sh [cni]: make sure that all programs and headers needed are there, or those
+# that only the named test needs. Installs Debian packages if root may and something
+# is missing, else says what to install.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -13,6 +14,21 @@ packages=(gcc make libc6-dev flex bison bc libelf-dev libssl-dev zlib1g-dev cpio
 commands=(gcc make flex bison bc cpio depmod rsync xz ccache pahole sparse
 	shellcheck git patch perl jq python3 gnuplot qemu-system-x86_64 busybox ip
 	ping ethtool setsid unshare flock spin)
+headers="(and the headers of libelf, openssl and libmnl)"
+
+case "${1:-}" in
+'')
+	;;
+cni)
+	packages=(containernetworking-plugins)
+	headers=
+	# The guest runs them from where Debian has them
+	commands=(/usr/lib/cni/{bridge,ptp,macvlan,ipvlan,vlan,host-local})
+	;;
+*)
+	die "usage: deps.sh [cni]"
+	;;
+esac
 
 missing_commands()
 {
@@ -39,7 +55,7 @@ PATH=$PATH:/usr/sbin:/sbin
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
 	missing=$(missing_commands)
 	[ -z "$missing" ] ||
-		die "this is not Debian, so install by hand what provides: $missing(and the headers of libelf, openssl and libmnl)"
+		die "this is not Debian, so install by hand what provides: $missing$headers"
 	exit 0
 fi
 

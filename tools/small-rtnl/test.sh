@@ -15,7 +15,7 @@
 
 # 'make test': what User-mode Linux can tell, as it runs ten times as fast as QEMU
 # emulates. What builds least comes first.
-SHORT=(check model matrix off kunit demo selftests stress vm_harness bench)
+SHORT=(check model matrix off kunit demo selftests stress cni vm_harness bench)
 # 'make test-all' has these in addition, and all forms of matrix and off
 ALL=(matrix_all off_whole selftests_stock selftests_off kunit_tree stress_long
 	grace_periods regress bases kunit_qemu vm_harness_qemu bench_qemu stress_qemu
@@ -27,7 +27,7 @@ EXTRA=(stress_kasan_um selftests_kasan_um)
 # and STOCK, to be built by build.sh
 declare -A COSTS=(
 	[check]=8 [model]=2 [matrix]=4 [off]=3 [kunit]="1 patched-um" [demo]="1 patched-um"
-	[selftests]="25 patched-um" [stress]="1 patched-um" [vm_harness]="2 patched-um"
+	[selftests]="25 patched-um" [stress]="1 patched-um" [cni]="2 patched-um" [vm_harness]="2 patched-um"
 	[bench]="2 patched-um" [stress_kasan]="8 patched-kasan"
 	[matrix_all]=50 [off_whole]="3 stock-off patched-off"
 	[selftests_stock]="25 stock-um" [selftests_off]="4 patched-um-off"
@@ -255,6 +255,15 @@ test_selftests_qemu()
 test_stress()
 {
 	GUEST_ENV="ROUNDS=500" guest_selftests um patched debug rtnl_net_stress.py
+}
+
+# Networks of containers, by the plug-ins that runtimes call
+test_cni()
+{
+	"$TOOLS/deps.sh" cni || return
+	printf 'exec %q/guest/cni.py\n' "$TOOLS" >"$work/script-cni"
+	MACHINE=um KERNEL=patched CONFIG=debug SCRIPT=$work/script-cni \
+		TIMEOUT=${TIMEOUT:-1200} "$TOOLS/vm.sh"
 }
 
 test_stress_qemu()
