@@ -188,6 +188,24 @@ def requests(opt, workers, cycles=5000):
     return case("requests", f"W={workers}", w=workers, c=opt.scaled(cycles))
 
 
+def cni(opt, plugin, workers, deaths=0, cycles=25):
+    """ Networks of containers, beside so many deaths of a large namespace """
+    options = {"P": plugin, "w": workers}
+    if deaths:
+        options.update(L="dismantle", c=deaths, D=opt.scaled(1000))
+    else:
+        options.update(L="none", c=opt.scaled(cycles))
+    return case("cni", f"{plugin} W={workers} {options['L']}", **options)
+
+
+def cni_cases(opt):
+    """ Of all that each boot measures """
+    for plugin in ("bridge", "ptp"):
+        yield cni(opt, plugin, 1, cycles=10)
+        yield cni(opt, plugin, 4)
+        yield cni(opt, plugin, 4, deaths=opt.scaled(4))
+
+
 def regular_cases(opt):
     """ What each boot measures """
     small = opt.sizes[0]
@@ -208,6 +226,7 @@ def regular_cases(opt):
     yield from (delete(opt, 1, place) for place in PLACES)
     yield from (delete(opt, length, PLACES[0]) for length in (2, 3, 10))
     yield from (requests(opt, workers) for workers in WORKERS[:3])
+    yield from cni_cases(opt)
 
 
 def once_cases(opt):
@@ -228,6 +247,7 @@ def traced_cases(opt):
     yield bystander(opt, "dismantle", PLACES[0])
     yield bystander(opt, "uppers", PLACES[0])
     yield requests(opt, 2, 500)
+    yield from (cni(opt, plugin, 4, cycles=5) for plugin in ("bridge", "ptp"))
 
 
 # Guests

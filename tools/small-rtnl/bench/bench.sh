@@ -3,7 +3,7 @@
 # make bench: compile the load generator, choose the machine, build the kernels,
 # and let bench.py boot and compare them.
 #
-# SCENARIOS="setup churn ..."  only these
+# SCENARIOS="setup churn ..."  only these; cni installs Debian's plug-ins
 # REPEAT=5     boots of each kernel
 # N="100 500 2000"  namespaces of setup; the first is dismantle's, too
 # KERNELS="stock off on"  stock first, to which the others are compared: the
@@ -118,6 +118,7 @@ done
 mkdir -p "$bench"
 # Before any kernel is built
 "$TOOLS/bench/bench.py" check
+[[ " ${SCENARIOS:-cni} " != *" cni "* ]] || "$TOOLS/deps.sh" cni
 generator=$TOP/tools/testing/selftests/net/rtnl_net_bench.c
 gcc -O2 -Wall -o "$bench/rtnl_net_bench" "$generator" -lmnl ||
 	die "the load generator does not compile: is libmnl-dev there? Run 'make deps'"

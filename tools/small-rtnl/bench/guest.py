@@ -38,6 +38,9 @@ COMMON = ("lock/contention_begin", "lock/contention_end",
           "rcu/rcu_grace_period", "rcu/rcu_exp_grace_period",
           "rcu/rcu_barrier", "sched/sched_wakeup")
 
+# Scenarios with a load generator of their own
+OWN = {"cni": f"{os.path.dirname(os.path.abspath(__file__))}/cni_bench.py"}
+
 LOCK_EVENTS = {
     "rtnl_net_lock_request": "request",
     "rtnl_net_lock_acquired": "acquired",
@@ -279,7 +282,7 @@ def main():
         else:
             say(note="this kernel has no tracefs, so nothing is traced")
     for case in plan["cases"]:
-        command = [plan["generator"], *case["args"], "-i"]
+        command = [OWN.get(case["args"][0], plan["generator"]), *case["args"], "-i"]
         if trace:
             command += ["-T", INSTANCE]
         done = subprocess.run(command, capture_output=True, text=True,

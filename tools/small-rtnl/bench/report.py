@@ -11,8 +11,8 @@ one is compared with any boot of the other. The median of these ratios is
 printed, with the smallest and the largest as its spread. "!" marks what is
 above 1.05 throughout the spread.
 
-Of requests, a second table has the operations per second of each kernel, and
-its scaling: how many times those of one worker in the same boot.
+Of requests and cni, a second table has the operations, or containers, per second of
+each kernel, and its scaling: how many times those of one worker in the same boot.
 """
 
 import collections
@@ -26,7 +26,9 @@ import sys
 
 SLOWER = 1.05
 SCENARIOS = ("setup", "churn", "dismantle", "bystander", "delete",
-             "requests")
+             "requests", "cni")
+# What is done by more and more workers
+PARALLEL = ("requests", "cni")
 
 TRACED = (
     ("contended_rtnl", "wait for RTNL held by others"),
@@ -57,6 +59,20 @@ def is_slower(ratio, count=2):
     return ratio is not None and count > 1 and ratio[1] > SLOWER
 
 
+def container_metrics(result):
+    """ The same of cni """
+    for verb in ("add", "del"):
+        latency = result[f"{verb}_ns"]
+        if not latency["samples"]:
+            continue
+        yield f"{verb.upper()} p50", latency["p50"]
+        if latency["samples"] >= 100:
+            yield f"{verb.upper()} p99", latency["p99"]
+        yield f"{verb.upper()} max", latency["max"]
+    if result["load"] == "none":
+        yield "per container", result["window_ns"] / result["operations"]
+
+
 def metrics(result):
     """ What is compared of one result, in ns: name and value """
     scenario = result["scenario"]
@@ -69,6 +85,8 @@ def metrics(result):
             yield "per cycle", result["freed_ns"] / result["cycles"]
     elif scenario == "dismantle":
         yield "to the last free", latency["mean"]
+    elif scenario == "cni":
+        yield from container_metrics(result)
     elif scenario == "requests":
         yield "per operation", result["window_ns"] / result["operations"]
     elif latency:
@@ -90,7 +108,7 @@ def operations(result):
         return result["namespaces"]
     if scenario == "churn":
         return result["cycles"]
-    if scenario == "requests":
+    if scenario in PARALLEL:
         return result["operations"]
     return result["latency_ns"]["samples"]
 
@@ -140,11 +158,12 @@ class Results:
         table, one = {}, {}
         for run in self.runs:
             result = run["result"]
-            if run["traced"] or result["scenario"] != "requests":
+            if run["traced"] or result["scenario"] not in PARALLEL or \
+                    result.get("load", "none") != "none":
                 continue
             rate = result["operations"] * 1e9 / result["window_ns"]
             # One worker is the first of a boot
-            boot = run["kernel"], run["repeat"]
+            boot = run["kernel"], run["repeat"], result.get("plugin")
             if result["workers"] == 1:
                 one[boot] = rate
             if boot in one:
@@ -222,7 +241,8 @@ def scaling_cell(values):
     if not values:
         return "-"
     speeds, ratios = zip(*values)
-    return (f"{statistics.median(speeds):.0f}/s, "
+    speed = statistics.median(speeds)
+    return (f"{speed:{'.0f' if speed >= 100 else '.3g'}}/s, "
             f"{statistics.median(ratios):.2f} "
             f"[{min(ratios):.2f}-{max(ratios):.2f}]")
 
@@ -389,6 +409,14 @@ def chain_of(result):
     return f"{result['length']} away\\n{two_lines(result['place'])}"
 
 
+def containers_of(result):
+    """ The bars of cni """
+    if result["scenario"] != "cni" or result["workers"] == 1:
+        return None
+    beside = "alone" if result["load"] == "none" else "beside a death"
+    return f"{result['plugin']}\\n{beside}"
+
+
 def plot(results, folder):
     """ All plots that there are results for; returns their files """
     child = "child-child"
@@ -426,6 +454,9 @@ def plot(results, folder):
          'set xlabel "workers"\nset logscale x 2\n'
          'set ylabel "operations per ms"\nset yrange [0:*]\n',
          numbers(scenario="requests", workers=...)),
+        ("cni", "ADD max", bars,
+         'set title "cni: a container gets its network, the slowest"\n'
+         'set ylabel "ms"\nset yrange [0:*]\n', containers_of),
     )
     paths = []
     for name, metric, style, commands, choose in plots:

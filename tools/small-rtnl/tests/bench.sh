@@ -70,6 +70,15 @@ units()
 
 	requests = {"scenario": "requests", "window_ns": 1000, "operations": 8}
 	assert list(b.metrics(requests)) == [("per operation", 125)]
+
+	# Beside a death there may be few, or none
+	cni = {"scenario": "cni", "load": "none", "window_ns": 1000, "operations": 4,
+	       "add_ns": {"samples": 100, "p50": 1, "p99": 2, "max": 3},
+	       "del_ns": {"samples": 99, "p50": 4, "p99": 5, "max": 6}}
+	assert list(b.metrics(cni)) == [("ADD p50", 1), ("ADD p99", 2), ("ADD max", 3),
+	    ("DEL p50", 4), ("DEL max", 6), ("per container", 250)]
+	cni.update(load="dismantle", add_ns={"samples": 0})
+	assert list(b.metrics(cni)) == [("DEL p50", 4), ("DEL max", 6)]
 	PY
 }
 
@@ -346,12 +355,12 @@ real_guest()
 		cat "$TMP/err"
 		return 1
 	}
-	count "select(.traced | not)" 25
+	count "select(.traced | not)" 31
 	# All that the trace events are for has been seen
 	for file in wait_rtnl wait_netns hold_rtnl hold_netns gp_wait_locked; do
 		count "select(.traced and .result.trace.$file.count > 0)" 10
 	done
-	for file in setup churn dismantle bystander delete requests; do
+	for file in setup churn dismantle bystander delete requests cni; do
 		has "<svg" "$TMP/real/$file.svg"
 		has "| $file " "$TMP/real/table.md"
 	done
