@@ -54,8 +54,8 @@ tools := tools/small-rtnl
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all vm um tree export mbox check stress bench bisect model mutants base bases deps clean distclean
-.PHONY: plan-run plan-test plan-test-all
+.PHONY: help run test test-all vm um tree export mbox check stress bench deb bisect model mutants base bases deps clean distclean
+.PHONY: plan-run plan-test plan-test-all plan-deb
 # Each target starts with a set-up that must not run twice at once
 .NOTPARALLEL:
 
@@ -71,6 +71,7 @@ help: ## this list
 	@echo "       SCALE=PERCENT KERNELS='stock off on' MACHINE=qemu|um TRACE=0|1 SMP=2 MEM=4G RESULTS=FOLDER"
 	@echo "test: TESTS='NAME ...', of (test | test-all has these, too | only by name):"
 	@$(tools)/test.sh names | fmt -w 100 | sed 's/^/       /'
+	@echo "deb: CONFIG=FILE, such as /boot/config-...; the packages are in BUILD/deb"
 	@echo "tree, base: KERNEL_SRC=TREE-OR-TARBALL   mbox: OUT=FOLDER SIGNOFF='Name <mail>' SERIES=FOLDER"
 
 run: plan-run tree ## set everything up, boot the debug kernel, and play a demonstration on it
@@ -118,6 +119,15 @@ stress: tree ## 10,000 random operations on devices of all kinds, from many proc
 bench: MEM := $(if $(filter file,$(origin MEM)),4G,$(MEM))
 bench: tree ## measure stock against patched: a table of ratios, plots, bench/results
 	@$(tools)/bench/bench.sh
+
+# Of whom the packages are for, who has to say so
+deb plan-deb: CONFIG := $(if $(filter file,$(origin CONFIG)),,$(CONFIG))
+deb: plan-deb tree ## packages of the patched kernel, with the option on, from CONFIG=FILE
+	@$(tools)/deb.sh
+
+# Before the tree, which takes minutes
+plan-deb:
+	@$(tools)/deb.sh plan
 
 base: deps ## fetch, verify and cache the base kernel
 	@$(tools)/base.sh

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# deps.sh [cni]: make sure that all programs and headers needed are there, or those
-# that only the named test needs. Installs Debian packages if root may and something
-# is missing, else says what to install.
+# deps.sh [cni|deb]: make sure that all programs and headers needed are there, or
+# those that only this test or command needs. Installs Debian packages if root may and
+# something is missing, else says what to install.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -25,8 +25,14 @@ cni)
 	# The guest runs them from where Debian has them
 	commands=(/usr/lib/cni/{bridge,ptp,macvlan,ipvlan,vlan,host-local})
 	;;
+deb)
+	# What a distribution's configuration needs, too
+	packages=(dpkg-dev debhelper rsync openssl libelf-dev libssl-dev libdw-dev)
+	commands=(dpkg-buildpackage dh rsync openssl)
+	headers="(packages are made on Debian and the like only)"
+	;;
 *)
-	die "usage: deps.sh [cni]"
+	die "usage: deps.sh [cni|deb]"
 	;;
 esac
 

@@ -19,7 +19,7 @@ SHORT=(check model matrix off kunit demo selftests stress cni vm_harness bench)
 # 'make test-all' has these in addition, and all forms of matrix and off
 ALL=(matrix_all off_whole selftests_stock selftests_off kunit_tree stress_long
 	grace_periods regress bases kunit_qemu vm_harness_qemu bench_qemu stress_qemu
-	selftests_qemu stress_kasan stress_kcsan bisect mutants)
+	selftests_qemu stress_kasan stress_kcsan deb bisect mutants)
 # Only by name: a User-mode Linux with KASAN, which nobody has built yet
 EXTRA=(stress_kasan_um selftests_kasan_um)
 
@@ -35,7 +35,7 @@ declare -A COSTS=(
 	[vm_harness_qemu]="8 patched-debug" [bench_qemu]="4 patched-debug"
 	[stress_qemu]="4 patched-debug" [selftests_qemu]="15 patched-debug"
 	[grace_periods]="6 stock-debug patched-debug" [regress]="5 stock-um patched-um"
-	[selftests_kasan_um]="8 patched-um-kasan" [stress_kasan_um]="2 patched-um-kasan" [stress_kcsan]="8 patched-kcsan" [bases]=10 [bisect]=60 [mutants]="20 patched-um"
+	[selftests_kasan_um]="8 patched-um-kasan" [stress_kasan_um]="2 patched-um-kasan" [stress_kcsan]="8 patched-kcsan" [bases]=10 [deb]=15 [bisect]=60 [mutants]="20 patched-um"
 )
 
 # guest_selftests MACHINE KERNEL CONFIG TEST...: a boot that runs some of our
@@ -344,6 +344,11 @@ test_regress()
 test_bases()
 {
 	"$TOOLS/queue.py" bases
+}
+
+test_deb()
+{
+	"$TOOLS/tests/deb.sh"
 }
 
 test_bisect()
