@@ -46,10 +46,12 @@ from rtnl_net_lib import DELAY, IFF_UP, IFLA_ADDRESS, IFLA_CARRIER, \
     devices, ifindex, inum, ipvlan_data, most_at_once, pair_data, stretched, \
     strerror, tell_handlers
 
+IFLA_GTP_CREATE_SOCKETS = 5
+
 # Kinds, and for a pair the attribute that describes the peer
 AUDITED = {"dummy": None, "veth": VETH_INFO_PEER}
-UNAUDITED = "bond"
-UNAUDITED_DATA = []
+UNAUDITED = "gtp"
+UNAUDITED_DATA = [(IFLA_GTP_CREATE_SOCKETS, b"\1")]
 
 RACES = int(os.environ.get("RACES", "20"))
 # Of what is not a race. An exclusive section that has nothing to do with the
