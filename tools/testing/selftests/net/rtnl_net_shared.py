@@ -32,6 +32,8 @@ ROUNDS = int(os.environ.get("ROUNDS", "20"))
 SYSCTL = "sysctl -qw net"
 SYSFS = "cat /sys/class/net"
 
+IFLA_OPERSTATE = 16
+IF_OPER_UP = 6
 SOL_PACKET = 263
 PACKET_ADD_MEMBERSHIP = 1
 PACKET_DROP_MEMBERSHIP = 2
@@ -136,6 +138,24 @@ def requests_hold_rtnl_shared():
                       trace.told("lock_acquired", "caller", "rtnl", "net_inum")
                       if rtnl == "shared" and net == inum(netns)]
             ksft_true(shared, f"{name} takes no lock at all")
+
+
+def pending_link_state_is_read_shared():
+    """ RTM_GETLINK right after a change of carrier, up to date nevertheless """
+    wrong = []
+    with Pool() as pool:
+        (netns,) = pool.add("A")
+        add_devices(netns)
+        with Rtnl(netns) as rtnl, LockTrace() as trace:
+            for _ in range(ROUNDS):
+                errs = rtnl.set_down("v1"), rtnl.set_up("v1")
+                _, attrs = rtnl.get("v0")
+                if any(errs) or attrs[IFLA_OPERSTATE] != bytes((IF_OPER_UP,)):
+                    wrong.append((errs, attrs[IFLA_OPERSTATE]))
+        held = told_me(trace)
+    ksft_eq(wrong, [], "rounds")
+    ksft_true(len(held) >= 3 * ROUNDS, f"{len(held)} sections")
+    ksft_eq([rtnl for rtnl in held if rtnl != "shared"], [])
 
 
 def deferred_work_holds_rtnl_shared():
@@ -500,7 +520,8 @@ def reads_beside_changes():
 def main():
     """ All cases """
     tell_handlers()
-    ksft_run([requests_hold_rtnl_shared, deferred_work_holds_rtnl_shared,
+    ksft_run([requests_hold_rtnl_shared, pending_link_state_is_read_shared,
+              deferred_work_holds_rtnl_shared,
               ethtool_ioctls_hold_rtnl_shared, what_is_below_a_device_counts,
               packet_sockets_hold_rtnl_shared,
               what_is_below_a_packet_socket_counts,
