@@ -342,6 +342,22 @@ def names(errs):
     return [strerror(err) for err in errs]
 
 
+def pass_each_other(s, pool, funcs, *others, rounds=1):
+    """
+    Run each of funcs, for namespaces of its own, beside the others. Two of funcs
+    have to hold RTNL at the same moment, and nothing may be left.
+    """
+    with Crew(*funcs, *others) as crew:
+        crew.usecs = (STRETCH,)
+        with LockTrace() as trace:
+            for _ in range(rounds):
+                ksft_eq(names(crew.go()), ["success"] * len(crew.procs))
+        pids = {proc.pid for proc in crew.procs[:len(funcs)]}
+    pool.wait_freed()
+    s.check_left()
+    ksft_ge(most_at_once(trace, pids), 2, "they wait for each other")
+
+
 def peer_of(kind, name, netns):
     """ What Rtnl.add() has to say for a device of an audited kind """
     return pair_data(AUDITED[kind], name, netns) if AUDITED[kind] else []
@@ -732,7 +748,7 @@ def udp_tunnels_away_are_exclusive(key):
         s.check_left()
 
 
-def use_tunnels(rtnl, num):
+def use_udp_tunnels(rtnl, num):
     """ Make, use and delete one tunnel of each sort """
     errs = []
     for key in list(UDP_TUNNELS)[num % 2::2]:
@@ -748,15 +764,10 @@ def udp_tunnels_pass_each_other():
             require_tunnel(pool, key)
         s = Nets(pool, *"abc")
         s.ignore()
-        with Crew(*[lambda num, rtnl=rtnl: use_tunnels(rtnl, num)
-                    for rtnl in s.rtnl.values()]) as crew:
-            crew.usecs = (STRETCH,)
-            with LockTrace() as trace:
-                for _ in range(max(2, RACES // 2)):
-                    ksft_eq(names(crew.go()), ["success"] * 3)
-            pids = {proc.pid for proc in crew.procs}
-        s.check_left()
-        ksft_ge(most_at_once(trace, pids), 2, "the tunnels wait for each other")
+        pass_each_other(s, pool, [lambda num, rtnl=rtnl:
+                                  use_udp_tunnels(rtnl, num)
+                                  for rtnl in s.rtnl.values()],
+                        rounds=max(2, RACES // 2))
 
 
 def attributes_are_exclusive():
@@ -876,54 +887,6 @@ def ipv6_tunnel_made_thrice(kind):
                 first[who] += 1
     ksft_pr(f"they were the first {first} times")
     ksft_eq(wrong, [], "rounds")
-
-
-def use_ipv6_tunnels(rtnl, rounds, keep=False):
-    """ Make, use and delete tunnels of all kinds, again and again """
-    for _ in range(rounds):
-        for kind in IPV6_TUNNELS:
-            errs = [rtnl.add(kind, kind, None, MORE[kind].data),
-                    rtnl.set_up(kind),
-                    rtnl.change(kind, kind, MORE[kind].change),
-                    0 if keep else rtnl.delete(kind)]
-            if any(errs):
-                return next(filter(None, errs))
-    return 0
-
-
-def use_ipv6_namespaces(pool, rounds):
-    """ Make namespaces, and delete them with their tunnels """
-    for num in range(rounds):
-        name = f"tunnels-{os.getpid()}-{num}"
-        pool.make(name)
-        try:
-            with Rtnl(name) as rtnl:
-                err = use_ipv6_tunnels(rtnl, 1, keep=True)
-        finally:
-            pool.unmake(name)
-        if err:
-            return err
-    return 0
-
-
-def ipv6_tunnels_pass_each_other():
-    """ Those of two namespaces, while other namespaces come and go """
-    with stretched(0), Pool() as pool:
-        for kind in IPV6_TUNNELS:
-            require_kind(pool, kind, MORE[kind].data)
-        s = Nets(pool, "a", "b")
-        s.ignore()
-        rounds = max(1, RACES // 5)
-        with Crew(*[lambda num, rtnl=rtnl: use_ipv6_tunnels(rtnl, rounds)
-                    for rtnl in s.rtnl.values()],
-                  lambda num: use_ipv6_namespaces(pool, rounds)) as crew:
-            crew.usecs = (STRETCH,)
-            with LockTrace() as trace:
-                ksft_eq(names(crew.go()), ["success"] * 3)
-            pids = {proc.pid for proc in crew.procs[:2]}
-        pool.wait_freed()
-        s.check_left()
-        ksft_ge(most_at_once(trace, pids), 2, "tunnels wait for each other")
 
 
 def what_is_on_top_counts():
@@ -1181,10 +1144,10 @@ def tunnel_joins_a_group():
         s.check_left(a=["d0"])
 
 
-def use_tunnels(rtnl, rounds, keep=False):
-    """ Make, use and delete tunnels of all kinds, again and again """
+def use_ip_tunnels(rtnl, kinds, rounds, keep=False):
+    """ Make, use and delete tunnels of these kinds, again and again """
     for _ in range(rounds):
-        for kind in IPV4_TUNNELS:
+        for kind in kinds:
             errs = [rtnl.add(kind, kind, None, MORE[kind].data),
                     rtnl.set_up(kind),
                     rtnl.change(kind, kind, MORE[kind].change),
@@ -1194,14 +1157,15 @@ def use_tunnels(rtnl, rounds, keep=False):
     return 0
 
 
-def tunnels_in_new_namespaces(pool, rounds):
+def ip_tunnels_in_new_namespaces(pool, kinds, rounds):
     """ Make namespaces, and delete them with their tunnels """
     for num in range(rounds):
         name = f"tunnels-{os.getpid()}-{num}"
         pool.make(name)
         try:
             with Rtnl(name) as rtnl:
-                err = rtnl.set_up("lo") or use_tunnels(rtnl, 1, keep=True)
+                err = rtnl.set_up("lo") or use_ip_tunnels(rtnl, kinds, 1,
+                                                          keep=True)
         finally:
             pool.unmake(name)
         if err:
@@ -1209,24 +1173,20 @@ def tunnels_in_new_namespaces(pool, rounds):
     return 0
 
 
-def tunnels_pass_each_other():
+@ksft_variants([KsftNamedVariant("ipv4", IPV4_TUNNELS),
+                KsftNamedVariant("ipv6", IPV6_TUNNELS)])
+def ip_tunnels_pass_each_other(kinds):
     """ Tunnels in namespaces of their own, while others come and go """
     with stretched(0), Pool() as pool:
-        for kind in IPV4_TUNNELS:
+        for kind in kinds:
             require_kind(pool, kind, MORE[kind].data)
         s = Nets(pool, "a", "b")
         s.ignore()
         rounds = max(1, RACES // 5)
-        with Crew(*[lambda num, rtnl=rtnl: use_tunnels(rtnl, rounds)
-                    for rtnl in s.rtnl.values()],
-                  lambda num: tunnels_in_new_namespaces(pool, rounds)) as crew:
-            crew.usecs = (STRETCH,)
-            with LockTrace() as trace:
-                ksft_eq(names(crew.go()), ["success"] * 3)
-            pids = {proc.pid for proc in crew.procs[:2]}
-        pool.wait_freed()
-        s.check_left()
-        ksft_ge(most_at_once(trace, pids), 2, "tunnels wait for each other")
+        funcs = [lambda num, rtnl=rtnl: use_ip_tunnels(rtnl, kinds, rounds)
+                 for rtnl in s.rtnl.values()]
+        pass_each_other(s, pool, funcs, lambda num:
+                        ip_tunnels_in_new_namespaces(pool, kinds, rounds))
 
 
 def use_pair(near, far, fd_near, fd_far, rounds):
@@ -1269,15 +1229,8 @@ def pairs_pass_each_other():
         funcs = [lambda num, near=near, far=far: use_pair(
             s.rtnl[near], s.rtnl[far], fds[near], fds[far], 2 * RACES)
             for near, far in ("ab", "cd", "ef")]
-        with Crew(*funcs, lambda num: use_namespaces(
-                pool, fds["g"], max(1, RACES // 2))) as crew:
-            crew.usecs = (STRETCH,)
-            with LockTrace() as trace:
-                ksft_eq(names(crew.go()), ["success"] * 4)
-            pids = {proc.pid for proc in crew.procs[:3]}
-        pool.wait_freed()
-        s.check_left()
-        ksft_ge(most_at_once(trace, pids), 2, "the pairs wait for each other")
+        pass_each_other(s, pool, funcs, lambda num: use_namespaces(
+            pool, fds["g"], max(1, RACES // 2)))
 
 
 def both_ends_up_and_down():
@@ -1778,21 +1731,15 @@ def stacks_pass_each_other(kind):
         require_kind(pool, kind, upper_data(kind), "dummy")
         s = Nets(pool, *"abc")
         s.ignore()
-        with Crew(*[lambda num, end=end: use_stack(
-                s.rtnl[end], s.nets[end], kind, max(1, RACES // 2))
-                    for end in "abc"]) as crew:
-            crew.usecs = (STRETCH,)
-            with LockTrace() as trace:
-                ksft_eq(names(crew.go()), ["success"] * 3)
-            pids = {proc.pid for proc in crew.procs}
-        s.check_left()
-        ksft_ge(most_at_once(trace, pids), 2, "the stacks wait for each other")
+        pass_each_other(s, pool, [lambda num, end=end: use_stack(
+            s.rtnl[end], s.nets[end], kind, max(1, RACES // 2))
+                                  for end in "abc"])
 
 
 @ksft_variants([KsftNamedVariant(f"{kind}_{where}", kind, where)
                 for kind in UPPERS for where in ("here", "elsewhere")])
 def lower_dies_while_uppers_come_and_go(kind, where):
-    """ Whoever comes first, nothing is left of the lower and its uppers """
+    """ In any order, nothing is left of the lower and its uppers """
     wrong, made = [], 0
     with Pool() as pool:
         require_kind(pool, kind, upper_data(kind), "dummy")
@@ -1838,12 +1785,11 @@ def main():
               udp_tunnels_pass_each_other,
               attributes_are_exclusive, other_kinds_are_exclusive,
               ipv6_tunnel_elsewhere_is_exclusive, ipv6_tunnel_made_thrice,
-              ipv6_tunnels_pass_each_other,
               what_is_on_top_counts,
               namespace_dies_shared, namespace_dies_exclusive,
               namespace_dies_closed, fallback_devices_come_and_go,
               tunnels_elsewhere_are_exclusive, tunnel_joins_a_group,
-              tunnels_pass_each_other,
+              ip_tunnels_pass_each_other,
               pairs_pass_each_other, both_ends_up_and_down,
               one_end_up_other_down, both_ends_deleted,
               pairs_made_from_both_sides, same_pair_made_from_both_sides,
