@@ -634,18 +634,28 @@ class Rtnl:
         return next(((flags, attrs) for _, flags, attrs
                      in _links(self.sock.recv(65536))), None)
 
-    def dump(self):
-        """ ip link. Returns the names. """
-        self._send(RTM_GETLINK, Netlink.NLM_F_DUMP, _ifinfomsg())
-        names = []
+    def _dump(self, kind, body):
+        """ Parts of the answer, as they come """
+        self._send(kind, Netlink.NLM_F_DUMP, body)
         while True:
             data = self.sock.recv(65536)
-            names += [_name(attrs) for _, _, attrs in _links(data)]
-            for kind, body in _messages(data):
-                if kind in (Netlink.NLMSG_DONE, Netlink.NLMSG_ERROR):
-                    err = struct.unpack_from("=i", body)[0]
+            yield data
+            for answer, rest in _messages(data):
+                if answer in (Netlink.NLMSG_DONE, Netlink.NLMSG_ERROR):
+                    err = struct.unpack_from("=i", rest)[0]
                     assert err == 0, strerror(-err)
-                    return names
+                    return
+
+    def dump(self):
+        """ ip link. Returns the names. """
+        return [_name(attrs) for data in self._dump(RTM_GETLINK, _ifinfomsg())
+                for _, _, attrs in _links(data)]
+
+    def dump_all(self, kind):
+        """ Ask all families at once. Returns those that answer. """
+        return {body[0] for data in self._dump(kind, bytes(12))
+                for answer, body in _messages(data)
+                if answer not in (Netlink.NLMSG_DONE, Netlink.NLMSG_ERROR)}
 
     def move(self, name, netns):
         """ ip link set NAME netns NETNS """

@@ -25,26 +25,24 @@ Environment: RACES scales the numbers of rounds
 """
 
 import contextlib
-import dataclasses
 import errno
 import itertools
-import multiprocessing
 import os
 import random
-import socket
 import struct
-import threading
 import time
 
-from lib.py import KsftFailEx, KsftNamedVariant, KsftSkipEx, ksft_eq, \
-    ksft_exit, ksft_ge, ksft_lt, ksft_pr, ksft_run, ksft_true, ksft_variants
-from rtnl_net_lib import DELAY, IFF_UP, IFLA_ADDRESS, IFLA_CARRIER, \
-    IFLA_GROUP, IFLA_IFALIAS, IFLA_IFNAME, IFLA_LINKINFO, \
-    IFLA_LINK_NETNSID, IFLA_MTU, IFLA_NET_NS_FD, \
-    IFLA_TXQLEN, LockTrace, Nets, NetnsFd, Pool, RTM_DELLINK, RTM_NEWLINK, \
-    RTM_SETLINK, Rtnl, VETH_INFO_PEER, WAIT_TIMEOUT, bareudp_data, busywait, \
-    devices, ifindex, inum, ipvlan_data, most_at_once, pair_data, stretched, \
-    strerror, tell_handlers
+from lib.py import KsftNamedVariant, ksft_eq, ksft_exit, ksft_ge, ksft_lt, \
+    ksft_pr, ksft_run, ksft_true, ksft_variants
+from rtnl_net_lib import IFF_UP, IFLA_ADDRESS, IFLA_CARRIER, IFLA_GROUP, \
+    IFLA_IFALIAS, IFLA_IFNAME, IFLA_MTU, IFLA_NET_NS_FD, IFLA_TXQLEN, \
+    NetnsFd, Nets, Pool, RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK, Rtnl, \
+    VETH_INFO_PEER, WAIT_TIMEOUT, devices, ifindex, inum, pair_data, \
+    strerror, stretched, tell_handlers
+from rtnl_net_links_lib import Crew, IFLA_MACVLAN_MODE, Kind, MAC, \
+    MACVLAN_MODE_BRIDGE, OwnTrace, RACES, REPEAT, counters, die, grown, \
+    live_and_die, names, no_fallback_tunnels, pass_each_other, reaped_by, \
+    require_kind, told
 
 IFLA_GTP_CREATE_SOCKETS = 5
 
@@ -53,50 +51,17 @@ AUDITED = {"dummy": None, "veth": VETH_INFO_PEER}
 UNAUDITED = "gtp"
 UNAUDITED_DATA = [(IFLA_GTP_CREATE_SOCKETS, b"\1")]
 
-RACES = int(os.environ.get("RACES", "20"))
-# Of what is not a race. An exclusive section that has nothing to do with the
-# test may happen once, but not each time.
-REPEAT = max(3, RACES // 5)
-# Microseconds
-STRETCH = 20000
-STRETCH_RACE = 1000
-
-SECTIONS = "/sys/kernel/debug/rtnl/sections"
-FALLBACK = "/proc/sys/net/core/fb_tunnels_only_for_init_net"
-
 SO_RCVBUFFORCE = 33
 SOL_SOCKET = 1
 IFLA_MASTER = 10
 IFLA_BR_FORWARD_DELAY = 1
-IFLA_GENEVE_ID = 1
-IFLA_GENEVE_REMOTE = 2
-IFLA_GENEVE_COLLECT_METADATA = 6
-IFLA_MACVLAN_MODE = 1
-MACVLAN_MODE_BRIDGE = 4
 IFLA_NETKIT_PEER_INFO = 1
 IFLA_NETKIT_POLICY = 3
 NETKIT_DROP = 2
 IFLA_VRF_TABLE = 1
-IFLA_VXLAN_ID = 1
-IFLA_VXLAN_GROUP = 2
-IFLA_VXLAN_LINK = 3
-IFLA_VXLAN_COLLECT_METADATA = 25
-IFLA_VXLAN_VNIFILTER = 30
 VXCAN_INFO_PEER = 1
 
-MAC = b"\x02\x00\x00\x00\x00\x07"
-
-
-@dataclasses.dataclass
-class Kind:
-    """ One more kind that is audited, but does not take all of CHANGES """
-    peer: int = 0
-    data: list = dataclasses.field(default_factory=list)
-    # What "ip link set type" can say
-    change: list = dataclasses.field(default_factory=list)
-    moves: bool = True
-
-
+# More kinds that are audited, but do not take all of CHANGES
 MORE = {
     "bridge": Kind(moves=False),
     "ifb": Kind(),
@@ -107,73 +72,8 @@ MORE = {
     "vrf": Kind(data=[(IFLA_VRF_TABLE, 10)], moves=False),
     "vxcan": Kind(peer=VXCAN_INFO_PEER),
 }
-# IPv6 tunnels with the attributes of their ends, and XFRM interfaces
-IPV6_TUNNELS = {"ip6tnl": (2, 3), "ip6gre": (6, 7), "ip6gretap": (6, 7),
-                "ip6erspan": (6, 7), "vti6": (4, 5), "xfrm": None}
-# Of all these kinds
-IFLA_TUNNEL_LINK = 1
-IFLA_XFRM_IF_ID = 2
-# Flags, keys and index
-IPV6_ERSPAN = [(2, b"\x30\0"), (3, b"\x30\0"), (4, b"\0\0\0\7"),
-               (5, b"\0\0\0\7"), (21, 7)]
-
-
-def ipv6_tunnel(kind, num):
-    """ What Rtnl.add() and Rtnl.change() have to say, for a tunnel via lo """
-    # ip6gretap does not change into what an ip6gre has
-    net = list(IPV6_TUNNELS).index(kind)
-    ends = [(attr, socket.inet_pton(socket.AF_INET6, f"2001:db8:{net}::{end}"))
-            for attr, end in zip(IPV6_TUNNELS[kind] or (), (1, num))]
-    return [(IFLA_TUNNEL_LINK, 1), *ends,
-            *(IPV6_ERSPAN if kind == "ip6erspan" else []),
-            *([] if ends else [(IFLA_XFRM_IF_ID, num)])]
-
-
-MORE |= {kind: Kind(data=ipv6_tunnel(kind, 2), change=ipv6_tunnel(kind, 3),
-                    moves=False) for kind in IPV6_TUNNELS}
-
 # Kinds that take others as ports
 MASTERS = ("bridge", "vrf")
-
-# IPv4 tunnels, and the device of each kind that a new namespace gets
-IPV4_TUNNELS = {"erspan": "erspan0", "gre": "gre0", "gretap": "gretap0",
-                "ipip": "tunl0", "sit": "sit0", "vti": "ip_vti0"}
-FALLBACK_KINDS = list(IPV4_TUNNELS)
-FALLBACK_DEVICES = set(IPV4_TUNNELS.values())
-# Attributes of their ends, and what else they need
-IPV4_ENDS = dict.fromkeys(("erspan", "gre", "gretap"), (6, 7)) | \
-    dict.fromkeys(("ipip", "sit"), (2, 3)) | {"vti": (4, 5)}
-IFLA_GRE_LINK = 1
-ERSPAN = [(attr, struct.pack("!H", 0x3000)) for attr in (2, 3)] + \
-    [(attr, struct.pack("!I", 100)) for attr in (4, 5)]
-
-
-def ipv4_tunnel(kind, end, start="127.0.0.1"):
-    """ What Rtnl.add() and Rtnl.change() have to say for an IPv4 tunnel """
-    return [*zip(IPV4_ENDS[kind], map(socket.inet_aton, (start, end))),
-            *(ERSPAN if kind == "erspan" else [])]
-
-
-MORE |= {kind: Kind(data=ipv4_tunnel(kind, "127.0.0.2"),
-                    change=ipv4_tunnel(kind, "127.0.0.3"), moves=False)
-         for kind in IPV4_TUNNELS}
-FALLBACK_KINDS += ["ip6tnl", "ip6gre", "vti6"]
-FALLBACK_DEVICES |= {"ip6tnl0", "ip6gre0", "ip6_vti0"}
-# Tunnels, which belong to the namespace of their sockets. What follows a dash is
-# not part of the kind.
-UDP_TUNNELS = {
-    "bareudp": Kind(data=bareudp_data(6635)),
-    "geneve": Kind(data=[(IFLA_GENEVE_ID, 7),
-                         (IFLA_GENEVE_REMOTE, bytes((192, 0, 2, 1)))],
-                   change=[(IFLA_GENEVE_REMOTE, bytes((192, 0, 2, 2)))]),
-    "geneve-external": Kind(data=[(IFLA_GENEVE_COLLECT_METADATA, b"")]),
-    "vxlan": Kind(data=[(IFLA_VXLAN_ID, 7),
-                        (IFLA_VXLAN_GROUP, bytes((192, 0, 2, 1)))],
-                  change=[(IFLA_VXLAN_GROUP, bytes((192, 0, 2, 2)))]),
-    "vxlan-filter": Kind(data=[(IFLA_VXLAN_COLLECT_METADATA, b"\1"),
-                               (IFLA_VXLAN_VNIFILTER, b"\1")]),
-}
-GROUPS = [(IFLA_VXLAN_GROUP, bytes((239, 0, 0, num))) for num in (1, 2)]
 
 # What a request says
 CHANGES = {
@@ -188,226 +88,10 @@ CHANGES = {
     "up again": ([], {"up": IFF_UP}),
 }
 
-# Of a thread that has waited for references for more than a second
-WAITERS = ("netdev_wait_allrefs_any", "netdev_rebroadcast_unregister",
-           "netdev_reap", "netdev_run_todo")
-
-
-@dataclasses.dataclass
-class Section:
-    """ What a thread did while it held RTNL, and right after """
-    rtnl: str
-    caller: str
-    # Numbers of the namespaces whose mutexes are held, after each acquisition
-    held: list = dataclasses.field(default_factory=lambda: [frozenset()])
-    # Namespaces and names of the devices that it unregistered
-    reaped: list = dataclasses.field(default_factory=list)
-
-    def holds(self, nets):
-        """ Whether it held the mutexes of all these at the same time """
-        return any(nets <= held for held in self.held)
-
-
-def sections(events):
-    """ The sections that a LockTrace tells of, as they began """
-    found = []
-    # By thread: the last one, and whether it is still held
-    last, inside = {}, set()
-    for thread, event, fields in events:
-        net = fields.get("net_inum")
-        if event == "lock_acquired" and net == "0":
-            caller = fields["caller"].split("+")[0]
-            if not caller.startswith(WAITERS):
-                last[thread] = Section(fields["rtnl"], caller)
-                found.append(last[thread])
-                inside.add(thread)
-        elif event == "lock_release" and net == "0":
-            inside.discard(thread)
-        elif event == "lock_acquired" and thread in inside:
-            last[thread].held.append(last[thread].held[-1] | {net})
-        elif event == "lock_release" and thread in inside:
-            last[thread].held.append(last[thread].held[-1] - {net})
-        elif event == "reaped" and thread in last:
-            last[thread].reaped.append((fields["home_inum"], fields["dev"]))
-    return found
-
-
-def told(found):
-    """ Who held RTNL how """
-    return sorted({(section.caller, section.rtnl) for section in found})
-
-
-def reaped_by(found, netns):
-    """ The names of a namespace's devices that sections unregistered """
-    return sorted(name for section in found for home, name in section.reaped
-                  if home == netns)
-
-
-def counters():
-    """ How many sections there were, by what they were """
-    try:
-        with open(SECTIONS, encoding="ascii") as file:
-            return {name: int(count) for name, count in map(str.split, file)}
-    except FileNotFoundError as err:
-        raise KsftSkipEx(f"the kernel has no {SECTIONS}: no debugfs, or no "
-                         "CONFIG_NET_SMALL_RTNL") from err
-
-
-def grown(before):
-    """ How many sections there were since then """
-    return {name: count - before[name] for name, count in counters().items()}
-
-
-class OwnTrace(LockTrace):
-    """ How this very thread holds RTNL, request by request """
-
-    def __init__(self):
-        super().__init__(set_event_pid=str(os.getpid()))
-        self.asked = 0
-
-    def ask(self, what, func, *args, **kwargs):
-        """ Do one request, that has to succeed. Returns its sections. """
-        self.set("trace", "")
-        self.asked += 1
-        err = func(*args, **kwargs)
-        found = sections(self.read())
-        ksft_eq(strerror(err), "success", what)
-        ksft_true(found, f"{what} takes no lock at all")
-        return found
-
-    def ask_shared(self, what, nets, func, *args, **kwargs):
-        """ The same. The locks of these namespaces are enough for it. """
-        found = self.ask(what, func, *args, **kwargs)
-        ksft_eq([pair for pair in told(found) if pair[1] != "shared"], [],
-                what)
-        held = [sorted(max(section.held, key=len)) for section in found]
-        ksft_true(any(section.holds(nets) for section in found),
-                  f"{what} needs the mutexes of {sorted(nets)}, has {held}")
-        return found
-
-
-class Crew:
-    """
-    Processes that do something at the same moment, again and again. Each calls
-    its function with the number of the round, which returns an error number.
-    """
-
-    def __init__(self, *funcs):
-        self.funcs = funcs
-        self.usecs = (0, STRETCH_RACE)
-        self.barrier = multiprocessing.Barrier(len(funcs) + 1)
-        self.results = multiprocessing.Array("i", len(funcs))
-        self.procs = [multiprocessing.Process(target=self._run, args=(me,))
-                      for me in range(len(funcs))]
-
-    def _run(self, me):
-        with contextlib.suppress(threading.BrokenBarrierError):
-            for num in itertools.count():
-                self.barrier.wait()
-                for _ in range(random.randrange(5000)):
-                    pass
-                try:
-                    self.results[me] = self.funcs[me](num)
-                finally:
-                    self.barrier.wait()
-
-    def go(self, also=None):
-        """ One round. Returns what they return. """
-        self.results[:] = [-1] * len(self.funcs)
-        usecs = random.choice(self.usecs)
-        with stretched(usecs) if usecs and os.path.exists(DELAY) else \
-                contextlib.nullcontext():
-            self.barrier.wait()
-            if also:
-                also()
-            self.barrier.wait()
-        if -1 in self.results[:]:
-            raise KsftFailEx("a process has failed")
-        return self.results[:]
-
-    def __enter__(self):
-        for proc in self.procs:
-            proc.start()
-        return self
-
-    def __exit__(self, exc_type, exc_value, traceback):
-        # They wait for the next round
-        self.barrier.abort()
-        for proc in self.procs:
-            proc.join()
-
-
-def names(errs):
-    """ Error numbers in words """
-    return [strerror(err) for err in errs]
-
-
-def pass_each_other(s, pool, funcs, *others, rounds=1):
-    """
-    Run each of funcs, for namespaces of its own, beside the others. Two of funcs
-    have to hold RTNL at the same moment, and nothing may be left.
-    """
-    with Crew(*funcs, *others) as crew:
-        crew.usecs = (STRETCH,)
-        with LockTrace() as trace:
-            for _ in range(rounds):
-                ksft_eq(names(crew.go()), ["success"] * len(crew.procs))
-        pids = {proc.pid for proc in crew.procs[:len(funcs)]}
-    pool.wait_freed()
-    s.check_left()
-    ksft_ge(most_at_once(trace, pids), 2, "they wait for each other")
-
 
 def peer_of(kind, name, netns):
     """ What Rtnl.add() has to say for a device of an audited kind """
     return pair_data(AUDITED[kind], name, netns) if AUDITED[kind] else []
-
-
-def require_kind(pool, kind, data=(), lower=None):
-    """ Skip what needs a kind that the kernel does not have. Loads it. """
-    netns, = pool.add("K")
-    with Rtnl(netns) as rtnl:
-        link = 0
-        if lower:
-            ksft_eq(strerror(rtnl.add("l0", lower, None)), "success")
-            link = ifindex(netns, "l0")
-        err = rtnl.add("k0", kind, None, data, link)
-    pool.kill(netns)
-    pool.wait_freed()
-    if err == errno.EOPNOTSUPP:
-        raise KsftSkipEx(f"the kernel has no {kind}")
-    ksft_eq(strerror(err), "success", kind)
-
-
-@contextlib.contextmanager
-def fallback_tunnels(value):
-    """ In all namespaces: 0; in none: 2 """
-    with contextlib.ExitStack() as stack:
-        if os.path.exists(FALLBACK):
-            with open(FALLBACK, "r+", encoding="ascii") as file:
-                old = file.read()
-                file.seek(0)
-                file.write(value)
-            stack.callback(write_file, FALLBACK, old)
-        yield
-
-
-@contextlib.contextmanager
-def no_fallback_tunnels():
-    """ Have nothing but a loopback device in new namespaces """
-    with fallback_tunnels("2"):
-        with Pool() as pool:
-            netns, = pool.add("K")
-            there = devices(netns)
-        if there != {"lo"}:
-            raise KsftSkipEx(f"a new namespace has {sorted(there)}")
-        yield
-
-
-def write_file(path, text):
-    """ Write a file of proc """
-    with open(path, "w", encoding="ascii") as file:
-        file.write(text)
 
 
 def change_device(s, trace, kind, message):
@@ -487,59 +171,10 @@ def other_namespaces_can_ask():
         s.check_left()
 
 
-def change_more(s, trace, kind):
-    """ Make a device in A, whose peer is in B, change it and delete it """
-    what = MORE[kind]
-    a, b, c = inum(s.a), inum(s.b), inum(s.c)
-    peer = {b} if what.peer else set()
-    with NetnsFd(s.a) as fd_a, NetnsFd(s.b) as fd_b, NetnsFd(s.c) as fd_c:
-        data = what.data + (pair_data(what.peer, "y0", fd_b) if peer else [])
-        trace.ask_shared("creation", {a} | peer, s.rtnl["a"].add, "x0", kind,
-                         fd_a, data)
-        if peer:
-            trace.ask_shared("up, the peer", {b}, s.rtnl["b"].set_up, "y0")
-        trace.ask_shared("up", {a}, s.rtnl["a"].set_up, "x0")
-        if what.change:
-            trace.ask_shared("change", {a}, s.rtnl["a"].change, "x0", kind,
-                             what.change)
-        trace.ask_shared("down", {a}, s.rtnl["a"].set_down, "x0")
-        home = "a"
-        if what.moves:
-            trace.ask_shared("move", {a, c}, s.rtnl["a"].move, "x0", fd_c)
-            home = "c"
-    found = trace.ask_shared("deletion", {inum(s.nets[home])} | peer,
-                             s.rtnl[home].delete, "x0")
-    ksft_eq(reaped_by(found, inum(s.nets[home])), ["x0"])
-    ksft_eq(reaped_by(found, b), ["y0"] if peer else [])
-
-
 @ksft_variants([KsftNamedVariant(kind, kind) for kind in MORE])
 def more_kinds_hold_rtnl_shared(kind):
     """ Life of a device of one more kind, and its death with its namespace """
-    what = MORE[kind]
-    counters()
-    with no_fallback_tunnels(), Pool() as pool:
-        require_kind(pool, kind, what.data)
-        s = Nets(pool, *"abc")
-        s.ignore()
-        with OwnTrace() as trace:
-            for _ in range(REPEAT):
-                change_more(s, trace, kind)
-        s.check_left()
-
-        with NetnsFd(s.a) as fd_a, NetnsFd(s.b) as fd_b:
-            peer = pair_data(what.peer, "y0", fd_b) if what.peer else []
-            errs = [s.rtnl["a"].add("x0", kind, fd_a, what.data + peer),
-                    s.rtnl["a"].set_up("x0") if not peer else 0]
-        ksft_eq(names(errs), ["success"] * 2)
-        a, b = inum(s.a), inum(s.b)
-        found = die(s, pool, set())
-        s.check_left()
-        ksft_true("x0" in reaped_by(found, a), "no section reaped the device")
-        ksft_eq(reaped_by(found, b), ["y0"] if peer else [])
-        ksft_eq([pair for pair in told(
-            section for section in found if section.holds({a}))
-                 if pair[1] != "shared"], [])
+    live_and_die(kind, MORE[kind])
 
 
 @ksft_variants([KsftNamedVariant(kind, kind) for kind in MASTERS])
@@ -596,180 +231,6 @@ def ports_come_and_go(kind):
         s.check_left(b=["d0"])
 
 
-def require_tunnel(pool, key):
-    """ Skip what needs a tunnel that the kernel does not have """
-    require_kind(pool, key.split("-")[0], UDP_TUNNELS[key].data)
-
-
-def add_tunnel(rtnl, key, name, netns=None):
-    """ Make one of UDP_TUNNELS, whose sockets are where the socket is """
-    return rtnl.add(name, key.split("-")[0], netns, UDP_TUNNELS[key].data)
-
-
-def use_tunnel(rtnl, key, ask):
-    """ All that is done to a tunnel at home, from its creation on """
-    change = UDP_TUNNELS[key].change
-    ask("creation", add_tunnel, rtnl, key, "x0")
-    ask("up", rtnl.set_up, "x0")
-    if change:
-        ask("change", rtnl.change, "x0", key, change)
-    ask("mtu", rtnl.request, RTM_SETLINK, 0, (IFLA_IFNAME, "x0"),
-        (IFLA_MTU, 1400))
-    ask("down", rtnl.set_down, "x0")
-    ask("up again", rtnl.set_up, "x0")
-    return ask("deletion", rtnl.delete, "x0")
-
-
-@ksft_variants([KsftNamedVariant(key, key) for key in UDP_TUNNELS])
-def udp_tunnels_hold_rtnl_shared(key):
-    """ Life of a tunnel at home, and its death with its namespace """
-    counters()
-    with no_fallback_tunnels(), Pool() as pool:
-        require_tunnel(pool, key)
-        s = Nets(pool, "a", "b")
-        s.ignore()
-        a = inum(s.a)
-        with OwnTrace() as trace:
-            for _ in range(REPEAT):
-                found = use_tunnel(
-                    s.rtnl["a"], key, lambda what, *args:
-                    trace.ask_shared(what, {a}, *args))
-                ksft_eq(reaped_by(found, a), ["x0"])
-        s.check_left()
-
-        errs = [add_tunnel(s.rtnl["a"], key, "x0"), s.rtnl["a"].set_up("x0")]
-        ksft_eq(names(errs), ["success"] * 2)
-        found = die(s, pool, set())
-        ksft_true("x0" in reaped_by(found, a), "no section reaped the device")
-        ksft_eq([pair for pair in told(
-            section for section in found if section.holds({a}))
-                 if pair[1] != "shared"], [])
-
-
-def vxlan_at_home_with_its_lower():
-    """ Its groups and its link are changed with RTNL held shared """
-    counters()
-    with no_fallback_tunnels(), Pool() as pool:
-        require_tunnel(pool, "vxlan")
-        s = Nets(pool, "a", "b")
-        s.ignore()
-        a = {inum(s.a)}
-        rtnl = s.rtnl["a"]
-        with OwnTrace() as trace:
-            links = []
-            for name in ("l0", "l1"):
-                trace.ask_shared("lower", a, rtnl.add, name, "dummy", None)
-                trace.ask_shared("lower up", a, rtnl.set_up, name)
-                links.append((IFLA_VXLAN_LINK, ifindex(s.a, name)))
-            for num in range(2):
-                trace.ask_shared("creation", a, rtnl.add, f"x{num}", "vxlan",
-                                 None, [(IFLA_VXLAN_ID, 1 + num), GROUPS[0],
-                                        links[0]])
-                # Both join the group by one socket
-                trace.ask_shared("up", a, rtnl.set_up, f"x{num}")
-            for what, change in (("group", GROUPS[1]), ("link", links[1])):
-                trace.ask_shared(what, a, rtnl.change, "x1", "vxlan", [change])
-            trace.ask_shared("mtu of the lower", a, rtnl.request, RTM_SETLINK,
-                             0, (IFLA_IFNAME, "l1"), (IFLA_MTU, 1450))
-            trace.ask_shared("down", a, rtnl.set_down, "x1")
-            trace.ask_shared("up again", a, rtnl.set_up, "x1")
-            found = trace.ask_shared("deletion of the lower", a, rtnl.delete,
-                                     "l1")
-            ksft_eq(reaped_by(found, inum(s.a)), ["l1", "x1"])
-        found = die(s, pool, set())
-        ksft_true({"l0", "x0"} <= set(reaped_by(found, min(a))))
-        ksft_eq([pair for pair in told(
-            section for section in found if section.holds(a))
-                 if pair[1] != "shared"], [])
-
-
-def vxlan_away_from_its_lower():
-    """ What is done to either of them is done with RTNL held exclusively """
-    counters()
-    with Pool() as pool:
-        require_tunnel(pool, "vxlan")
-        s = Nets(pool, "a", "b")
-        s.ignore()
-        rtnl = s.rtnl["a"]
-        ksft_eq(strerror(rtnl.add("l0", "dummy", None)), "success")
-        data = [(IFLA_VXLAN_ID, 7), GROUPS[0],
-                (IFLA_VXLAN_LINK, ifindex(s.a, "l0"))]
-        with OwnTrace() as trace, NetnsFd(s.b) as fd_b:
-            for what, gate, func, *args in (
-                    ("creation", "foreign", rtnl.add, "x0", "vxlan", fd_b,
-                     data),
-                    ("up", "kind", s.rtnl["b"].set_up, "x0"),
-                    ("another one", "foreign", rtnl.add, "x1", "vxlan", None,
-                     [(IFLA_VXLAN_ID, 8), *data[1:]]),
-                    ("lower up", "foreign", rtnl.set_up, "l0"),
-                    ("deletion", "foreign", rtnl.delete, "l0")):
-                found = trace.ask(what, func, *args)
-                ksft_eq(found[-1].rtnl if found else None,
-                        f"exclusive:{gate}", what)
-        s.check_left()
-
-
-@ksft_variants([KsftNamedVariant(key, key) for key in UDP_TUNNELS])
-def udp_tunnels_away_are_exclusive(key):
-    """ A tunnel that is, or was, elsewhere, also when its sockets' A dies """
-    counters()
-    with no_fallback_tunnels(), Pool() as pool:
-        require_tunnel(pool, key)
-        s = Nets(pool, "a", "b")
-        s.ignore()
-        a, b = s.rtnl["a"], s.rtnl["b"]
-        with OwnTrace() as trace, NetnsFd(s.a) as fd_a, NetnsFd(s.b) as fd_b:
-            trace.ask_shared("creation", {inum(s.a)}, add_tunnel, a, key, "x0")
-            for what, gate, func, *args in (
-                    ("move", "foreign", a.move, "x0", fd_b),
-                    ("up", "kind", b.set_up, "x0"),
-                    ("mtu", "kind", b.request, RTM_SETLINK, 0,
-                     (IFLA_IFNAME, "x0"), (IFLA_MTU, 1400)),
-                    ("way back", "kind", b.move, "x0", fd_a),
-                    ("up at home", "kind", a.set_up, "x0"),
-                    ("deletion at home", "kind", a.delete, "x0"),
-                    ("creation away", "foreign", add_tunnel, a, key, "x0",
-                     fd_b),
-                    ("deletion", "kind", b.delete, "x0")):
-                found = trace.ask(what, func, *args)
-                ksft_eq(found[-1].rtnl if found else None,
-                        f"exclusive:{gate}", what)
-            # Not because of others
-            use_tunnel(a, key, lambda what, *args: trace.ask_shared(
-                what, {inum(s.a)}, *args))
-            ksft_eq(names([add_tunnel(a, key, "x0", fd_b), b.set_up("x0")]),
-                    ["success"] * 2)
-        away = inum(s.b), "x0"
-        found = [section for section in die(s, pool, set())
-                 if away in section.reaped]
-        ksft_eq(len(found), 1)
-        for section in found:
-            ksft_true(section.rtnl.startswith("exclusive"), told(found))
-        s.check_left()
-
-
-def use_udp_tunnels(rtnl, num):
-    """ Make, use and delete one tunnel of each sort """
-    errs = []
-    for key in list(UDP_TUNNELS)[num % 2::2]:
-        use_tunnel(rtnl, key, lambda what, func, *args:
-                   errs.append(func(*args)))
-    return next(filter(None, errs), 0)
-
-
-def udp_tunnels_pass_each_other():
-    """ Those of different namespaces, whose sockets have the same ports """
-    with stretched(0), Pool() as pool:
-        for key in UDP_TUNNELS:
-            require_tunnel(pool, key)
-        s = Nets(pool, *"abc")
-        s.ignore()
-        pass_each_other(s, pool, [lambda num, rtnl=rtnl:
-                                  use_udp_tunnels(rtnl, num)
-                                  for rtnl in s.rtnl.values()],
-                        rounds=max(2, RACES // 2))
-
-
 def attributes_are_exclusive():
     """ Those of a kind of which none is audited, but not an empty nest """
     counters()
@@ -817,76 +278,6 @@ def other_kinds_are_exclusive():
                             "exclusive:kind", what)
         ksft_ge(grown(before)["kind"], trace.asked)
         s.check_left()
-
-
-@ksft_variants([KsftNamedVariant(kind, kind) for kind in IPV6_TUNNELS])
-def ipv6_tunnel_elsewhere_is_exclusive(kind):
-    """ One that is, or ever was, not in the namespace that it belongs to """
-    counters()
-    with no_fallback_tunnels(), Pool() as pool:
-        require_kind(pool, kind, MORE[kind].data)
-        s = Nets(pool, "a", "b")
-        s.ignore()
-        s.introduce("b", "a", 7)
-        a, b = s.rtnl["a"], s.rtnl["b"]
-        with OwnTrace() as trace, NetnsFd(s.a) as fd_a, NetnsFd(s.b) as fd_b:
-            trace.ask_shared("creation", {inum(s.a)}, a.add, "x0", kind, fd_a,
-                             MORE[kind].data)
-            for why, what, func, *args in (
-                    ("foreign", "move", a.move, "x0", fd_b),
-                    ("kind", "up", b.set_up, "x0"),
-                    ("kind", "change", b.change, "x0", kind,
-                     MORE[kind].change),
-                    ("kind", "return", b.move, "x0", fd_a),
-                    ("kind", "up again", a.set_up, "x0"),
-                    ("kind", "deletion", a.delete, "x0"),
-                    ("foreign", "creation from A", a.add, "y0", kind, fd_b,
-                     MORE[kind].data),
-                    ("kind", "deletion", b.delete, "y0"),
-                    ("foreign", "creation for A", b.add, "z0", kind, None,
-                     MORE[kind].data, 0, [(IFLA_LINK_NETNSID, 7)])):
-                found = trace.ask(what, func, *args)
-                ksft_eq(found[-1].rtnl if found else None, f"exclusive:{why}",
-                        what)
-
-        # It dies along with A
-        where = inum(s.b)
-        found = [section for section in die(s, pool, set())
-                 if (where, "z0") in section.reaped]
-        s.check_left()
-        ksft_eq([section.rtnl.partition(":")[0] for section in found],
-                ["exclusive"])
-
-
-@ksft_variants([KsftNamedVariant(kind, kind) for kind in IPV6_TUNNELS])
-def ipv6_tunnel_made_thrice(kind):
-    """ The same one twice in A, and once in B for A: two of them fail """
-    wrong, first = [], [0, 0, 0]
-    with Pool() as pool:
-        data = MORE[kind].data
-        require_kind(pool, kind, data)
-        s = Nets(pool, "a", "b")
-        s.ignore()
-        s.introduce("b", "a", 7)
-        with Rtnl(s.a) as other, Crew(
-                lambda num: s.rtnl["a"].add("x0", kind, None, data),
-                lambda num: other.add("y0", kind, None, data),
-                lambda num: s.rtnl["b"].add("z0", kind, None, data, 0,
-                                            [(IFLA_LINK_NETNSID, 7)])) as crew:
-            for num in range(max(1, 5 * RACES // 2)):
-                errs = crew.go()
-                left = s.left()
-                who = errs.index(0) if 0 in errs else 0
-                name = "xyz"[who] + "0"
-                err = s.rtnl["aab"[who]].delete(name)
-                after = s.left()
-                if sorted(errs) != [0] + [errno.EEXIST] * 2 or err or after \
-                        or left != {"aab"[who]: [name]}:
-                    wrong.append((num, names([*errs, err]), left, after))
-                    break
-                first[who] += 1
-    ksft_pr(f"they were the first {first} times")
-    ksft_eq(wrong, [], "rounds")
 
 
 def what_is_on_top_counts():
@@ -937,17 +328,6 @@ def fill(s):
     ksft_eq(set(names(errs)), {"success"})
     return [{name for name in devices(s.nets[end]) if name != "lo"}
             for end in "ab"]
-
-
-def die(s, pool, ends_with):
-    """ Let A die. Returns the sections meanwhile. """
-    held = s.hold("a")
-    with LockTrace() as trace:
-        held.close()
-        busywait(lambda: devices(s.b) == {"lo"} | ends_with, "peers are gone")
-        # These are all: no wait makes up for one that is late
-        pool.wait_freed()
-    return sections(trace.events)
 
 
 def namespace_dies_shared():
@@ -1037,156 +417,6 @@ def namespace_dies_exclusive(kind, home, below):
             ksft_true(section.rtnl.startswith("exclusive"), told(found))
         more = grown(before)
         ksft_ge(more["kind"] + more["foreign"], 1)
-
-
-def kind_of(rtnl, name):
-    """ The kind of a device. It is the first thing that LINKINFO says. """
-    info = rtnl.get(name)[1].get(IFLA_LINKINFO, b"")
-    return info[4:struct.unpack_from("=H", info)[0] - 1].decode() \
-        if info else None
-
-
-def fallback_devices_come_and_go():
-    """ Those of tunnels have no new or dying namespace in anybody's way """
-    counters()
-    with Pool() as pool:
-        # init_net gets none as a module is loaded
-        with fallback_tunnels("2"):
-            for kind in FALLBACK_KINDS:
-                require_kind(pool, kind, MORE[kind].data)
-        s = Nets(pool, "b")
-        s.ignore()
-        with fallback_tunnels("0"), LockTrace() as trace:
-            s.revive("a")
-        a, there = inum(s.a), devices(s.a) - {"lo"}
-        ksft_true(there >= FALLBACK_DEVICES, f"a new namespace has {there}")
-        if others := {kind for name in there
-                      if (kind := kind_of(s.rtnl["a"], name)) not in MORE}:
-            raise KsftSkipEx(f"a new namespace has devices of kinds {others}")
-        made = [section for section in sections(trace.events)
-                if section.holds({a})]
-        ksft_ge(len(made), 1 + len(there), "one section for each device")
-        gone = die(s, pool, devices(s.b) - {"lo"})
-        s.check_left()
-        ksft_eq(set(reaped_by(gone, a)) - {"lo"}, there)
-        for found in (made, gone):
-            ksft_eq([pair for pair in told(
-                section for section in found if section.holds({a}))
-                     if pair[1] != "shared"], [])
-
-
-@ksft_variants([KsftNamedVariant(kind, kind) for kind in IPV4_TUNNELS])
-def tunnels_elsewhere_are_exclusive(kind):
-    """ Those that are in B, and belong to A or were made from there """
-    counters()
-    with no_fallback_tunnels(), Pool() as pool:
-        require_kind(pool, kind, MORE[kind].data)
-        s = Nets(pool, "a", "b")
-        s.ignore()
-        s.introduce("b", "a", 7)
-        rtnls = s.rtnl["a"], s.rtnl["b"]
-        ksft_eq(names(rtnl.set_up("lo") for rtnl in rtnls), ["success"] * 2)
-        with OwnTrace() as trace, NetnsFd(s.a) as fd_a, NetnsFd(s.b) as fd_b:
-            trace.ask_shared("creation", {inum(s.a)}, rtnls[0].add, "x0", kind,
-                             fd_a, MORE[kind].data)
-            trace.ask_shared("up", {inum(s.a)}, rtnls[0].set_up, "x0")
-            for what, func, *args in (
-                    ("move", rtnls[0].move, "x0", fd_b),
-                    ("up", rtnls[1].set_up, "x0"),
-                    ("mtu", rtnls[1].request, RTM_SETLINK, 0,
-                     (IFLA_IFNAME, "x0"), (IFLA_MTU, 1400)),
-                    ("change", rtnls[1].change, "x0", kind, MORE[kind].change),
-                    ("return", rtnls[1].move, "x0", fd_a),
-                    ("up again", rtnls[0].set_up, "x0"),
-                    ("second move", rtnls[0].move, "x0", fd_b),
-                    ("creation from A", rtnls[0].add, "y0", kind, fd_b,
-                     MORE[kind].data),
-                    ("deletion", rtnls[1].delete, "y0"),
-                    ("creation for A", rtnls[1].add, "z0", kind, None,
-                     ipv4_tunnel(kind, "127.0.0.4"), 0,
-                     [(IFLA_LINK_NETNSID, 7)])):
-                found = trace.ask(what, func, *args)
-                ksft_true(found and found[-1].rtnl.startswith("exclusive"),
-                          f"{what}: {told(found)}")
-        ksft_eq(devices(s.b), {"lo", "x0", "z0"})
-
-        # They do not survive the namespace that they belong to
-        b = inum(s.b)
-        found = die(s, pool, set())
-        s.check_left()
-        ksft_eq(reaped_by(found, b), ["x0", "z0"])
-        for section in found:
-            ksft_true(section.rtnl.startswith("exclusive") or
-                      not reaped_by([section], b), told(found))
-
-
-def tunnel_joins_a_group():
-    """ The device below gets a multicast address, in a shared section """
-    counters()
-    with no_fallback_tunnels(), Pool() as pool:
-        require_kind(pool, "gre", MORE["gre"].data)
-        s = Nets(pool, "a")
-        s.ignore()
-        a, rtnl = inum(s.a), s.rtnl["a"]
-        errs = [rtnl.add("d0", "dummy", None), rtnl.set_up("d0")]
-        link = ifindex(s.a, "d0")
-        errs.append(rtnl.address(link, "192.0.2.1"))
-        ksft_eq(names(errs), ["success"] * 3)
-        data = ipv4_tunnel("gre", "233.252.0.1", "192.0.2.1")
-        with OwnTrace() as trace:
-            trace.ask_shared("creation", {a}, rtnl.add, "x0", "gre", None,
-                             [(IFLA_GRE_LINK, link), *data])
-            for _ in range(REPEAT):
-                trace.ask_shared("up", {a}, rtnl.set_up, "x0")
-                trace.ask_shared("down", {a}, rtnl.set_down, "x0")
-            trace.ask_shared("up", {a}, rtnl.set_up, "x0")
-            trace.ask_shared("deletion", {a}, rtnl.delete, "x0")
-        s.check_left(a=["d0"])
-
-
-def use_ip_tunnels(rtnl, kinds, rounds, keep=False):
-    """ Make, use and delete tunnels of these kinds, again and again """
-    for _ in range(rounds):
-        for kind in kinds:
-            errs = [rtnl.add(kind, kind, None, MORE[kind].data),
-                    rtnl.set_up(kind),
-                    rtnl.change(kind, kind, MORE[kind].change),
-                    0 if keep else rtnl.delete(kind)]
-            if any(errs):
-                return next(filter(None, errs))
-    return 0
-
-
-def ip_tunnels_in_new_namespaces(pool, kinds, rounds):
-    """ Make namespaces, and delete them with their tunnels """
-    for num in range(rounds):
-        name = f"tunnels-{os.getpid()}-{num}"
-        pool.make(name)
-        try:
-            with Rtnl(name) as rtnl:
-                err = rtnl.set_up("lo") or use_ip_tunnels(rtnl, kinds, 1,
-                                                          keep=True)
-        finally:
-            pool.unmake(name)
-        if err:
-            return err
-    return 0
-
-
-@ksft_variants([KsftNamedVariant("ipv4", IPV4_TUNNELS),
-                KsftNamedVariant("ipv6", IPV6_TUNNELS)])
-def ip_tunnels_pass_each_other(kinds):
-    """ Tunnels in namespaces of their own, while others come and go """
-    with stretched(0), Pool() as pool:
-        for kind in kinds:
-            require_kind(pool, kind, MORE[kind].data)
-        s = Nets(pool, "a", "b")
-        s.ignore()
-        rounds = max(1, RACES // 5)
-        funcs = [lambda num, rtnl=rtnl: use_ip_tunnels(rtnl, kinds, rounds)
-                 for rtnl in s.rtnl.values()]
-        pass_each_other(s, pool, funcs, lambda num:
-                        ip_tunnels_in_new_namespaces(pool, kinds, rounds))
 
 
 def use_pair(near, far, fd_near, fd_far, rounds):
@@ -1489,315 +719,19 @@ def command_returns_when_all_is_over():
     ksft_eq(wrong, [], "rounds")
 
 
-# Devices that are stacked on others
-
-IFLA_VLAN_ID = 1
-IFLA_VLAN_FLAGS = 2
-IFLA_VLAN_EGRESS_QOS = 3
-IFLA_VLAN_QOS_MAPPING = 1
-# GVRP, loose binding, MVRP and bridge binding
-VLAN_FLAGS = 0x1e
-IFLA_MACVLAN_MACADDR_MODE = 3
-IFLA_MACVLAN_MACADDR = 4
-MACVLAN_MODE_SOURCE = 16
-MACVLAN_MACADDR_ADD = 0
-
-# By kind, what "ip link set type" says
-UPPERS = {
-    "vlan": [(IFLA_VLAN_FLAGS, struct.pack("=II", VLAN_FLAGS, VLAN_FLAGS)),
-             (IFLA_VLAN_EGRESS_QOS, [
-                 (IFLA_VLAN_QOS_MAPPING, struct.pack("=II", prio, prio))
-                 for prio in (1, 3, 17)])],
-    "macvlan": [(IFLA_MACVLAN_MODE, MACVLAN_MODE_SOURCE),
-                (IFLA_MACVLAN_MACADDR_MODE, MACVLAN_MACADDR_ADD),
-                (IFLA_MACVLAN_MACADDR, MAC)],
-    "ipvlan": ipvlan_data("l3s" if os.path.exists("/proc/net/netfilter")
-                          else "l3"),
-}
-LOWERS = ("dummy", "veth", "bridge")
-# Kinds that are not audited, and share the lower with one that is
-TAPS = {"macvtap": "macvlan", "ipvtap": "ipvlan"}
-MAC_LOWER = b"\x02\x00\x00\x00\x00\x08"
-
-
-def upper_data(kind, num=0):
-    """ What Rtnl.add() has to say for the num-th upper of its lower """
-    return {"vlan": [(IFLA_VLAN_ID, struct.pack("=H", 10 + num))],
-            "macvlan": [(IFLA_MACVLAN_MODE, MACVLAN_MODE_BRIDGE)],
-            "ipvlan": ipvlan_data("l2")}[kind]
-
-
-def lower_data(kind, fd_b):
-    """ The same for a lower, whose peer is in B if it is a veth """
-    return pair_data(VETH_INFO_PEER, "p0", fd_b) if kind == "veth" else []
-
-
-def change_stack(s, trace, kind, lower):
-    """ Make a stack in A, change each end of it, and delete the lower """
-    a, b, rtnl = inum(s.a), inum(s.b), s.rtnl["a"]
-    peer = {b} if lower == "veth" else set()
-
-    def ask(what, func, *args, nets=frozenset(), **kwargs):
-        return trace.ask_shared(what, {a} | nets, func, *args, **kwargs)
-
-    with NetnsFd(s.a) as fd_a, NetnsFd(s.b) as fd_b:
-        ask("lower", rtnl.add, "l0", lower, fd_a, lower_data(lower, fd_b),
-            nets=peer)
-        ask("lower up", rtnl.set_up, "l0")
-        link = ifindex(s.a, "l0")
-        for num in range(3):
-            ask("creation", rtnl.add, f"u{num}", kind, fd_a,
-                upper_data(kind, num), link)
-            ask("up", rtnl.set_up, f"u{num}")
-        ask("creation on top", rtnl.add, "t0", kind, fd_a,
-            upper_data(kind, 7), ifindex(s.a, "u0"))
-        ask("up on top", rtnl.set_up, "t0")
-
-    ask("change", rtnl.change, "u0", kind, UPPERS[kind])
-    # This shows them
-    ask("alias", rtnl.request, RTM_SETLINK, 0, (IFLA_IFNAME, "u0"),
-        (IFLA_IFALIAS, "the-alias"))
-    for name, mtu, mac in (("u0", 1400, MAC), ("l0", 1300, MAC_LOWER)):
-        # An ipvlan has the address of its lower
-        if (kind, name) != ("ipvlan", "u0"):
-            ask(f"address of {name}", rtnl.request, RTM_SETLINK, 0,
-                (IFLA_IFNAME, name), (IFLA_ADDRESS, mac))
-        # It is the maximum of what is above
-        ask(f"mtu of {name}", rtnl.request, RTM_SETLINK, 0,
-            (IFLA_IFNAME, name), (IFLA_MTU, mtu))
-    for name in ("u1", "l0"):
-        ask(f"{name} down", rtnl.set_down, name)
-        ask(f"{name} up again", rtnl.set_up, name)
-
-    found = ask("deletion", rtnl.delete, "u1")
-    ksft_eq(reaped_by(found, a), ["u1"])
-    found = ask("deletion of the lower", rtnl.delete, "l0", nets=peer)
-    ksft_eq(reaped_by(found, a), ["l0", "t0", "u0", "u2"])
-    ksft_eq(reaped_by(found, b), ["p0"] if peer else [])
-
-
-@ksft_variants([KsftNamedVariant(f"{kind}_{lower}", kind, lower)
-                for kind in UPPERS for lower in LOWERS])
-def stacks_hold_rtnl_shared(kind, lower):
-    """ Uppers come and go, and those that are there die with their lower """
-    counters()
-    with no_fallback_tunnels(), Pool() as pool:
-        require_kind(pool, lower)
-        require_kind(pool, kind, upper_data(kind), "dummy")
-        s = Nets(pool, "a", "b")
-        s.ignore()
-        with OwnTrace() as trace:
-            for _ in range(REPEAT):
-                change_stack(s, trace, kind, lower)
-                s.check_left()
-
-
-@ksft_variants([KsftNamedVariant(kind, kind) for kind in UPPERS])
-def namespace_with_stacks_dies_shared(kind):
-    """ It takes its uppers, the other end of a pair, and the uppers of that """
-    counters()
-    with no_fallback_tunnels(), Pool() as pool:
-        for lower in LOWERS:
-            require_kind(pool, lower)
-        require_kind(pool, kind, upper_data(kind), "dummy")
-        s = Nets(pool, "b")
-        s.ignore()
-        for _ in range(REPEAT):
-            s.revive("a")
-            errs = []
-            with NetnsFd(s.a) as fd_a, NetnsFd(s.b) as fd_b:
-                for lower in LOWERS:
-                    errs += [s.rtnl["a"].add(lower, lower, fd_a,
-                                             lower_data(lower, fd_b)),
-                             s.rtnl["a"].set_up(lower)]
-                errs.append(s.rtnl["b"].set_up("p0"))
-                for end, fd, lower in (*(("a", fd_a, lower)
-                                         for lower in LOWERS),
-                                       ("b", fd_b, "p0")):
-                    link = ifindex(s.nets[end], lower)
-                    for num in range(4):
-                        name = f"{lower}-{num}"
-                        errs += [s.rtnl[end].add(name, kind, fd,
-                                                 upper_data(kind, num), link),
-                                 s.rtnl[end].set_up(name)]
-            ksft_eq(set(names(errs)), {"success"})
-            a, b = inum(s.a), inum(s.b)
-            here = devices(s.a) - {"lo"}
-            found = die(s, pool, set())
-            s.check_left()
-            ksft_eq(set(reaped_by(found, a)) | {"lo"}, here | {"lo"})
-            ksft_eq(reaped_by(found, b),
-                    ["p0", *(f"p0-{num}" for num in range(4))])
-            ksft_eq([pair for pair in told(
-                section for section in found if section.holds({a}))
-                     if pair[1] != "shared"], [])
-
-
-@ksft_variants([KsftNamedVariant(kind, kind) for kind in UPPERS])
-def stacks_between_namespaces_are_exclusive(kind):
-    """ And what is linked to such, until they are gone """
-    counters()
-    with Pool() as pool:
-        require_kind(pool, kind, upper_data(kind), "dummy")
-        s = Nets(pool, "a", "b")
-        s.ignore()
-        rtnl_a, rtnl_b = s.rtnl["a"], s.rtnl["b"]
-
-        def ask_foreign(what, func, *args):
-            found = trace.ask(what, func, *args)
-            ksft_eq(found[-1].rtnl if found else None, "exclusive:foreign",
-                    what)
-
-        with OwnTrace() as trace, NetnsFd(s.a) as fd_a, NetnsFd(s.b) as fd_b:
-            ksft_eq(names([rtnl_a.add("l0", "dummy", None),
-                           rtnl_b.add("m0", "dummy", None)]), ["success"] * 2)
-            link = ifindex(s.a, "l0")
-            trace.ask_shared("creation", {inum(s.a)}, rtnl_a.add, "u0", kind,
-                             fd_a, upper_data(kind), link)
-            ask_foreign("move of the upper", rtnl_a.move, "u0", fd_b)
-            ask_foreign("deletion there", rtnl_b.delete, "u0")
-
-            trace.ask_shared("creation", {inum(s.b)}, rtnl_b.add, "u0", kind,
-                             fd_b, upper_data(kind), ifindex(s.b, "m0"))
-            ask_foreign("move of the lower", rtnl_b.move, "m0", fd_a)
-            ask_foreign("deletion of the lower", rtnl_a.delete, "m0")
-
-            ask_foreign("creation elsewhere", rtnl_a.add, "u0", kind, fd_b,
-                        upper_data(kind), link)
-            ask_foreign("change of the upper", rtnl_b.request, RTM_SETLINK, 0,
-                        (IFLA_IFNAME, "u0"), (IFLA_IFALIAS, "the-alias"))
-            ask_foreign("lower up", rtnl_a.set_up, "l0")
-            ask_foreign("creation beside it", rtnl_a.add, "u1", kind, fd_a,
-                        upper_data(kind, 1), link)
-            ask_foreign("deletion elsewhere", rtnl_b.delete, "u0")
-
-            trace.ask_shared("deletion", {inum(s.a)}, rtnl_a.delete, "u1")
-            trace.ask_shared("deletion", {inum(s.a)}, rtnl_a.delete, "l0")
-        s.check_left()
-
-
-@ksft_variants([KsftNamedVariant(tap, tap, kind)
-                for tap, kind in TAPS.items()])
-def taps_are_exclusive(tap, kind):
-    """ And so is all that shares the lower with one """
-    counters()
-    with Pool() as pool:
-        for name in (tap, kind):
-            require_kind(pool, name, upper_data(kind), "dummy")
-        s = Nets(pool, "a")
-        s.ignore()
-        rtnl = s.rtnl["a"]
-        ksft_eq(strerror(rtnl.add("l0", "dummy", None)), "success")
-        link = ifindex(s.a, "l0")
-        with OwnTrace() as trace:
-            for what, func, *args in (
-                    ("creation", rtnl.add, "t0", tap, None, upper_data(kind),
-                     link),
-                    ("creation beside it", rtnl.add, "u0", kind, None,
-                     upper_data(kind), link),
-                    ("lower up", rtnl.set_up, "l0"),
-                    ("deletion beside it", rtnl.delete, "u0"),
-                    ("deletion", rtnl.delete, "t0")):
-                found = trace.ask(what, func, *args)
-                ksft_eq(found[-1].rtnl if found else None, "exclusive:kind",
-                        what)
-            trace.ask_shared("creation", {inum(s.a)}, rtnl.add, "u0", kind,
-                             None, upper_data(kind), link)
-            trace.ask_shared("deletion", {inum(s.a)}, rtnl.delete, "l0")
-        s.check_left()
-
-
-def use_stack(rtnl, netns, kind, rounds):
-    """ Make, use and delete a stack, again and again """
-    for num in range(rounds):
-        errs = [rtnl.add("l0", "dummy", None), rtnl.set_up("l0")]
-        link = ifindex(netns, "l0")
-        for which in range(3):
-            errs += [rtnl.add(f"u{which}", kind, None, upper_data(kind, which),
-                              link), rtnl.set_up(f"u{which}")]
-        errs += [rtnl.change("u0", kind, UPPERS[kind]),
-                 rtnl.request(RTM_SETLINK, 0, (IFLA_IFNAME, "l0"),
-                              (IFLA_MTU, 1300 + num)),
-                 rtnl.delete("u1"), rtnl.delete("l0")]
-        if any(errs):
-            return next(filter(None, errs))
-    return 0
-
-
-@ksft_variants([KsftNamedVariant(kind, kind) for kind in UPPERS])
-def stacks_pass_each_other(kind):
-    """ Each in a namespace of its own """
-    with stretched(0), Pool() as pool:
-        require_kind(pool, kind, upper_data(kind), "dummy")
-        s = Nets(pool, *"abc")
-        s.ignore()
-        pass_each_other(s, pool, [lambda num, end=end: use_stack(
-            s.rtnl[end], s.nets[end], kind, max(1, RACES // 2))
-                                  for end in "abc"])
-
-
-@ksft_variants([KsftNamedVariant(f"{kind}_{where}", kind, where)
-                for kind in UPPERS for where in ("here", "elsewhere")])
-def lower_dies_while_uppers_come_and_go(kind, where):
-    """ In any order, nothing is left of the lower and its uppers """
-    wrong, made = [], 0
-    with Pool() as pool:
-        require_kind(pool, kind, upper_data(kind), "dummy")
-        # Uppers are in A, or every other one is
-        s = Nets(pool, "a", "b")
-        s.ignore()
-        rtnl, link = s.rtnl["a"], multiprocessing.Value("i")
-        with NetnsFd(s.a) as fd_a, NetnsFd(s.b) as fd_b, \
-                Rtnl(s.a) as adds, Rtnl(s.a) as deletes:
-            far = fd_b if where == "elsewhere" else fd_a
-            gone = s.rtnl["b"] if where == "elsewhere" else deletes
-            with Crew(lambda num: adds.add("u2", kind, far,
-                                           upper_data(kind, 2), link.value),
-                      lambda num: gone.delete("u1"),
-                      lambda num: rtnl.delete("l0")) as crew:
-                for num in range(max(2, 3 * RACES // 2)):
-                    errs = [rtnl.add("l0", "dummy", None), rtnl.set_up("l0")]
-                    link.value = ifindex(s.a, "l0")
-                    errs += [rtnl.add("u0", kind, fd_a, upper_data(kind, 0),
-                                      link.value),
-                             rtnl.add("u1", kind, far, upper_data(kind, 1),
-                                      link.value)]
-                    add, delete, last = crew.go()
-                    after = s.left()
-                    if any(errs) or last or after or \
-                            add not in (0, errno.ENODEV) or \
-                            delete not in (0, errno.ENODEV):
-                        wrong.append((num, names([*errs, add, delete, last]),
-                                      after))
-                        break
-                    made += not add
-    ksft_pr(f"the last upper was made {made} times")
-    ksft_eq(wrong, [], "rounds")
-
-
 def main():
     """ All cases """
     tell_handlers()
     ksft_run([requests_hold_rtnl_shared, other_namespaces_can_ask,
               more_kinds_hold_rtnl_shared, ports_come_and_go,
-              udp_tunnels_hold_rtnl_shared, vxlan_at_home_with_its_lower,
-              vxlan_away_from_its_lower, udp_tunnels_away_are_exclusive,
-              udp_tunnels_pass_each_other,
               attributes_are_exclusive, other_kinds_are_exclusive,
-              ipv6_tunnel_elsewhere_is_exclusive, ipv6_tunnel_made_thrice,
-              what_is_on_top_counts,
-              namespace_dies_shared, namespace_dies_exclusive,
-              namespace_dies_closed, fallback_devices_come_and_go,
-              tunnels_elsewhere_are_exclusive, tunnel_joins_a_group,
-              ip_tunnels_pass_each_other,
+              what_is_on_top_counts, namespace_dies_shared,
+              namespace_dies_exclusive, namespace_dies_closed,
               pairs_pass_each_other, both_ends_up_and_down,
               one_end_up_other_down, both_ends_deleted,
               pairs_made_from_both_sides, same_pair_made_from_both_sides,
               move_and_change, namespace_dies_while_peer_is_used,
-              command_returns_when_all_is_over,
-              stacks_hold_rtnl_shared, namespace_with_stacks_dies_shared,
-              stacks_between_namespaces_are_exclusive, taps_are_exclusive,
-              stacks_pass_each_other, lower_dies_while_uppers_come_and_go])
+              command_returns_when_all_is_over])
     ksft_exit()
 
 

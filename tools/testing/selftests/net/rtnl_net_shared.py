@@ -17,13 +17,15 @@ import errno
 import fcntl
 import itertools
 import os
+import pathlib
 import shutil
 import socket
 import struct
 import subprocess
+import tempfile
 
 from lib.py import KsftSkipEx, NetNSEnter, ip, ksft_eq, ksft_exit, \
-    ksft_run, ksft_true
+    ksft_run, ksft_true, tool
 from rtnl_net_lib import LockTrace, Pool, Rtnl, at_once, busywait, ifindex, \
     inum, most_at_once, stretched, tell_handlers
 
@@ -32,6 +34,9 @@ ROUNDS = int(os.environ.get("ROUNDS", "20"))
 SYSCTL = "sysctl -qw net"
 SYSFS = "cat /sys/class/net"
 
+RTM_GETADDR = 22
+RTM_GETROUTE = 26
+RTM_GETNETCONF = 82
 IFLA_OPERSTATE = 16
 IF_OPER_UP = 6
 SOL_PACKET = 263
@@ -45,6 +50,16 @@ TPACKET_V3 = 2
 MEMBERSHIPS = {"multicast": (0, b"\x01\x00\x5e\x00\x00\x07"),
                "promiscuous": (1, b""), "allmulti": (2, b""),
                "unicast": (3, b"\x02\x00\x00\x00\x00\x07")}
+
+SIOCSIFFLAGS = 0x8914
+SIOCSIFMTU = 0x8922
+SIOCSIFNAME = 0x8923
+SIOCSIFHWADDR = 0x8924
+SIOCSIFHWBROADCAST = 0x8937
+SIOCSIFTXQLEN = 0x8943
+IFF_UP = 1
+ARPHRD_ETHER = 1
+LLADDR = b"\x02\0\0\0\0\x07"
 
 SIOCETHTOOL = 0x8946
 ETH_SS_STATS = 1
@@ -88,7 +103,9 @@ REQUESTS = {
     "statistics": ["ip stats show dev d0 group link",
                    "ip stats show group link"],
     "bridge": ["bridge fdb show", "bridge fdb show dev d0", "bridge link show",
-               "bridge vlan show", "bridge mdb show"],
+               "bridge vlan show", "bridge mdb show",
+               "bridge link set dev d1 hairpin on",
+               "bridge link set dev d1 hairpin off"],
 }
 
 if shutil.which("ethtool"):
@@ -140,22 +157,84 @@ def requests_hold_rtnl_shared():
             ksft_true(shared, f"{name} takes no lock at all")
 
 
+@contextlib.contextmanager
+def sysfs_of(netns):
+    """ Where this process finds a namespace's devices in sysfs """
+    with tempfile.TemporaryDirectory() as path:
+        with NetNSEnter(netns):
+            subprocess.run(["mount", "-t", "sysfs", "sysfs", path], check=True)
+        try:
+            yield pathlib.Path(path, "class/net")
+        finally:
+            subprocess.run(["umount", path], check=True)
+
+
 def pending_link_state_is_read_shared():
-    """ RTM_GETLINK right after a change of carrier, up to date nevertheless """
-    wrong = []
+    """ Reads right after a change of carrier, up to date nevertheless """
     with Pool() as pool:
         (netns,) = pool.add("A")
         add_devices(netns)
-        with Rtnl(netns) as rtnl, LockTrace() as trace:
-            for _ in range(ROUNDS):
-                errs = rtnl.set_down("v1"), rtnl.set_up("v1")
-                _, attrs = rtnl.get("v0")
-                if any(errs) or attrs[IFLA_OPERSTATE] != bytes((IF_OPER_UP,)):
-                    wrong.append((errs, attrs[IFLA_OPERSTATE]))
-        held = told_me(trace)
-    ksft_eq(wrong, [], "rounds")
-    ksft_true(len(held) >= 3 * ROUNDS, f"{len(held)} sections")
-    ksft_eq([rtnl for rtnl in held if rtnl != "shared"], [])
+        with Rtnl(netns) as rtnl, sysfs_of(netns) as sysfs:
+            reads = {
+                "RTM_GETLINK": lambda: rtnl.get("v0")[1][IFLA_OPERSTATE] ==
+                bytes((IF_OPER_UP,)),
+                "carrier": lambda: sysfs.joinpath("v0/carrier").read_text(
+                    encoding="ascii") == "1\n",
+                "GLINK": lambda: ethtool_ioctl(netns, "v0", "GLINK")}
+            for name, read in reads.items():
+                wrong = []
+                with LockTrace() as trace:
+                    for _ in range(ROUNDS):
+                        errs = rtnl.set_down("v1"), rtnl.set_up("v1")
+                        done = read()
+                        state = sysfs.joinpath("v0/operstate").read_text(
+                            encoding="ascii")
+                        if any(errs) or not done or state != "up\n":
+                            wrong.append((errs, done, state))
+                held = told_me(trace)
+                ksft_eq(wrong, [], name)
+                ksft_true(len(held) >= 3 * ROUNDS,
+                          f"{name}: {len(held)} sections")
+                ksft_eq([how for how in held if how != "shared"], [], name)
+
+
+def dumps_of_all_families_hold_rtnl_shared():
+    """ As "ip addr" asks: each family is dumped with the locks that it needs """
+    with Pool() as pool:
+        (netns,) = pool.add("A")
+        add_devices(netns)
+        ip("addr add 192.0.2.1/24 dev d0", ns=netns)
+        ip("addr add 2001:db8::1/64 dev d0", ns=netns)
+        with Rtnl(netns) as rtnl:
+            for kind in (RTM_GETADDR, RTM_GETROUTE, RTM_GETNETCONF):
+                with LockTrace() as trace:
+                    families = rtnl.dump_all(kind)
+                ksft_eq({socket.AF_INET, socket.AF_INET6} - families, set(),
+                        f"type {kind}")
+                ksft_eq(set(told_me(trace)) - {"shared"}, set(),
+                        f"type {kind}")
+
+
+def vlans_of_ports_hold_rtnl_shared():
+    """ VLANs of a bridge and its ports, as CNI's plug-in bridge sets them """
+    with Pool() as pool:
+        (netns,) = pool.add("A")
+        ip("link add br0 type bridge", ns=netns)
+        ip("link add d0 master br0 type dummy", ns=netns)
+        if run_in(netns, "bridge vlan add dev d0 vid 2"):
+            raise KsftSkipEx("no VLAN filtering")
+        with LockTrace() as trace:
+            for line in ("add dev d0 vid 7 pvid untagged master",
+                         "add dev d0 vid 10-20", "add dev br0 vid 7 self",
+                         "del dev d0 vid 1", "del dev d0 vid 12-14",
+                         "del dev br0 vid 7 self"):
+                ksft_eq(run_in(netns, f"bridge vlan {line}"), 0, line)
+        ksft_eq(exclusive(trace, "bridge-"), [])
+        vlans = {entry["ifname"]: {tag for vlan in entry["vlans"] for tag in
+                                   range(vlan["vlan"],
+                                         vlan.get("vlanEnd", vlan["vlan"]) + 1)}
+                 for entry in tool("bridge", "vlan show", json=True, ns=netns)}
+        ksft_eq(vlans, {"br0": {1}, "d0": {2, 7, 10, 11, *range(15, 21)}})
 
 
 def deferred_work_holds_rtnl_shared():
@@ -222,6 +301,42 @@ def ethtool_ioctls_hold_rtnl_shared():
                 ksft_eq(told | {"shared"}, {"shared"}, f"{command} of {dev}")
         for command in ("GSTRINGS", "GSTATS", "GCHANNELS", "GLINKSETTINGS"):
             ksft_true(ethtool_ioctl(netns, "v0", command), command)
+
+
+def device_ioctls_hold_rtnl_shared():
+    """ Nor does an ioctl that changes a device, as ifconfig uses it """
+    def ifreq(dev, kind, *values):
+        return struct.pack(f"=16s{kind}",
+                           dev.encode(), *values).ljust(40, b"\0")
+
+    with Pool() as pool:
+        (netns,) = pool.add("A")
+        add_devices(netns)
+        for dev, family in itertools.product(
+                ("d0", "v0"), (socket.AF_INET, socket.AF_INET6)):
+            with NetNSEnter(netns):
+                sock = socket.socket(family, socket.SOCK_DGRAM)
+            calls = {
+                "down": (SIOCSIFFLAGS, ifreq(dev, "H", 0)),
+                "up": (SIOCSIFFLAGS, ifreq(dev, "H", IFF_UP)),
+                "MTU": (SIOCSIFMTU, ifreq(dev, "i", 1400)),
+                "address": (SIOCSIFHWADDR,
+                            ifreq(dev, "H6s", ARPHRD_ETHER, LLADDR)),
+                "broadcast": (SIOCSIFHWBROADCAST,
+                              ifreq(dev, "H6s", ARPHRD_ETHER, b"\xff" * 6)),
+                "queue length": (SIOCSIFTXQLEN, ifreq(dev, "i", 500)),
+                "rename": (SIOCSIFNAME, ifreq(dev, "16s", b"other"))}
+            with sock:
+                for name, (command, request) in calls.items():
+                    with LockTrace() as trace:
+                        fcntl.ioctl(sock, command, request)
+                    ksft_eq(told_me(trace), ["shared"], f"{name} of {dev}")
+                link, = ip("link show dev other", json=True, ns=netns)
+                ksft_eq([link[key] for key in ("mtu", "address", "txqlen")],
+                        [1400, LLADDR.hex(":"), 500], dev)
+                ksft_true("UP" in link["flags"], dev)
+                fcntl.ioctl(sock, SIOCSIFNAME,
+                            ifreq("other", "16s", dev.encode()))
 
 
 def read_file(netns, path):
@@ -521,8 +636,11 @@ def main():
     """ All cases """
     tell_handlers()
     ksft_run([requests_hold_rtnl_shared, pending_link_state_is_read_shared,
+              dumps_of_all_families_hold_rtnl_shared,
+              vlans_of_ports_hold_rtnl_shared,
               deferred_work_holds_rtnl_shared,
-              ethtool_ioctls_hold_rtnl_shared, what_is_below_a_device_counts,
+              ethtool_ioctls_hold_rtnl_shared, device_ioctls_hold_rtnl_shared,
+              what_is_below_a_device_counts,
               packet_sockets_hold_rtnl_shared,
               what_is_below_a_packet_socket_counts,
               namespaces_are_inside_at_once, reads_pass_a_held_section,

@@ -27,11 +27,11 @@ CALLS = {
 
 
 class RcuTrace(Trace):
-    """ How often this thread waits for RCU while it is entered """
+    """ How often threads wait for RCU while it is entered """
 
-    def __init__(self):
+    def __init__(self, **settings):
         super().__init__("rcu", "events/rcu/rcu_barrier", "CONFIG_RCU_TRACE",
-                         set_event_pid=str(os.getpid()))
+                         **settings)
         self.count = {"barrier": 0, "gp": 0}
 
     def __exit__(self, exc_type, exc_value, traceback):
@@ -44,8 +44,8 @@ class RcuTrace(Trace):
 
 
 def waits(func, *args):
-    """ How often a function waits, that returns 0 """
-    with RcuTrace() as trace:
+    """ How often this thread waits in a function, that returns 0 """
+    with RcuTrace(set_event_pid=str(os.getpid())) as trace:
         err = func(*args)
     ksft_eq(err, 0)
     return trace.count
@@ -131,10 +131,41 @@ def addresses_of_a_router():
                                    sysctl="net.ipv6.conf.all.forwarding=1"), 0)
 
 
+def pending_link_state():
+    """ An end that has just got its carrier does not wait for callbacks, though
+    link watch looks at it within a second only, and has a reference until then """
+    counts = []
+    with Pool() as pool:
+        a, b = pool.add("A", "B")
+        rtnl = pool.rtnl(a)
+        with open(f"/run/netns/{b}", encoding="ascii") as fd:
+            for _ in range(ROUNDS):
+                ksft_eq(rtnl.add_veth("a0", None, "b0", fd.fileno()), 0)
+                ip("link set b0 up", ns=b)
+                ip("link set a0 up", ns=a)
+                counts.append(waits(rtnl.delete, "a0")["barrier"])
+        ksft_eq(pool.extra(), {}, "devices are left")
+    ksft_eq(min(counts), 0)
+
+
+def dead_namespace():
+    """ The thread that frees it waits for callbacks once, not for its lo before """
+    counts = []
+    with Pool() as pool:
+        for _ in range(ROUNDS):
+            a, = pool.add("A")
+            with RcuTrace() as trace:
+                pool.kill(a)
+                pool.wait_freed()
+            counts.append(trace.count["barrier"])
+    ksft_eq(min(counts), 1)
+
+
 def main():
     """ Ksft boiler plate main """
     ksft_run([queues_of_a_pair, plain_device, addresses,
-              addresses_of_a_router])
+              addresses_of_a_router, pending_link_state,
+              dead_namespace])
     ksft_exit()
 
 
