@@ -64,11 +64,11 @@ help: ## this list
 	@echo
 	@echo "vm and um: KERNEL=patched|stock|IMAGE CONFIG=debug|kasan|kcsan|off|FILE SCRIPT=FILE"
 	@echo "           (um has debug, kasan and off)"
-	@echo "           SMP=2 MEM=2G TIMEOUT=SECONDS STRICT=0|1 GUEST_ENV='A=1 B=2' KERNEL_ARGS="
+	@echo "           SMP=2 POSSIBLE=64 MEM=2G TIMEOUT=SECONDS STRICT=0|1 GUEST_ENV='A=1 B=2' KERNEL_ARGS="
 	@sed -n 's/^ST_[A-Z]*=\([0-9]*\)	# /           status \1: /p' $(tools)/lib.sh
 	@echo "stress: MACHINE=um|qemu KERNEL= CONFIG= SMP= MEM= TIMEOUT= STRICT= as there, WORKERS=4 ROUNDS=2500 SLOTS=12 SEED= KINDS='veth ...'"
-	@echo "bench: SCENARIOS='setup churn dismantle bystander delete requests cni' REPEAT=5 N='100 500 2000' BUDGET=SECONDS"
-	@echo "       SCALE=PERCENT KERNELS='stock off on' MACHINE=qemu|um TRACE=0|1 SMP=2 MEM=4G RESULTS=FOLDER"
+	@echo "bench: SCENARIOS='setup churn dismantle bystander delete requests possible cni' REPEAT=5 N='100 500 2000' BUDGET=SECONDS"
+	@echo "       SCALE=PERCENT KERNELS='stock off on' MACHINE=qemu|um TRACE=0|1 SMP=2 POSSIBLE='2 64 256' MEM=4G RESULTS=FOLDER"
 	@echo "test: TESTS='NAME ...', of (test | test-all has these, too | only by name):"
 	@$(tools)/test.sh names | fmt -w 100 | sed 's/^/       /'
 	@echo "deb: CONFIG=FILE, such as /boot/config-...; the packages are in BUILD/deb"

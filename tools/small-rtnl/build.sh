@@ -73,6 +73,9 @@ stock)
 	;;
 esac
 obj=$src/.obj-$config
+# User-mode Linux allows no more than 64 CPUs, but nothing there depends on that
+kconfig=
+[[ $config != prod*-um ]] || kconfig=$obj/Kconfig
 
 # All that an image depends on
 state()
@@ -93,6 +96,9 @@ configure()
 {
 	local tmp=$obj/.config-wanted
 
+	# Of two defaults the first one counts
+	[ -z "$kconfig" ] ||
+		sed '/^mainmenu /a config NR_CPUS_RANGE_END\n\tint\n\tdefault 256' "$src/Kconfig" >"$kconfig"
 	cat "${parts[@]}" >"$tmp.new"
 	if [ -f "$obj/.config" ] && cmp -s "$tmp.new" "$tmp"; then
 		quietly "$log-config.log" "checking the options" kmake olddefconfig

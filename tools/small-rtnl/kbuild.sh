@@ -23,10 +23,10 @@ stock_tree()
 	mv "$stock.tmp" "$stock"
 )
 
-# kmake ARGUMENT...: make in $src, for $arch, with $cc. Nothing of the caller's
-# environment or of an outer make may change a kernel. The objects, $obj, are a
-# child of the tree: that makes kbuild name the sources "../", so that ccache
-# finds an object of the other tree again.
+# kmake ARGUMENT...: make in $src, for $arch, with $cc, and with $kconfig in place of
+# the tree's own Kconfig. Nothing of the caller's environment or of an outer make may
+# change a kernel. The objects, $obj, are a child of the tree: that makes kbuild name
+# the sources "../", so that ccache finds an object of the other tree again.
 kmake()
 {
 	env -i PATH="$PATH" HOME="$HOME" LC_ALL=C \
@@ -36,7 +36,8 @@ kmake()
 		make -C "$src" -j "$JOBS" O="$obj" ARCH="$arch" \
 		CC="ccache ${cc:-gcc}" HOSTCC="ccache gcc" KBUILD_BUILD_VERSION=1 \
 		KBUILD_BUILD_TIMESTAMP="Thu Jan  1 00:00:00 UTC 2026" \
-		KBUILD_BUILD_USER=small-rtnl KBUILD_BUILD_HOST=small-rtnl "$@"
+		KBUILD_BUILD_USER=small-rtnl KBUILD_BUILD_HOST=small-rtnl \
+		${kconfig:+"KBUILD_KCONFIG=$kconfig"} "$@"
 }
 
 # A function for PROGRESS=: how many objects of $wanted are in $obj

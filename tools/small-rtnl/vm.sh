@@ -6,6 +6,7 @@
 #
 # MACHINE=qemu|um  KERNEL=patched|stock|IMAGE, for um a program 'linux'
 # CONFIG=debug|kasan|kcsan|off|FRAGMENT, for um only the first two and off
+# POSSIBLE=64 CPUs, of which SMP are online: the kernel prepares for all of these
 # SMP=2 MEM=2G TIMEOUT=600 STRICT=0|1  GUEST_ENV="A=1 B=2" for the script
 # KERNEL_ARGS= more for the command line, MODULES= a folder as INSTALL_MOD_PATH
 # LOG= the kernel's log  LEAK_WAIT=60 how long a namespace may take to die
@@ -16,6 +17,7 @@ KERNEL=${KERNEL:-patched}
 CONFIG=${CONFIG:-debug}
 SCRIPT=${SCRIPT:-}
 SMP=${SMP:-2}
+POSSIBLE=${POSSIBLE:-}
 MEM=${MEM:-2G}
 MODULES=${MODULES:-}
 MACHINE=${MACHINE:-qemu}
@@ -33,6 +35,14 @@ check_arguments()
 		command -v "$tool" >/dev/null || die "$tool is missing: run 'make deps'"
 	done
 	[[ $SMP =~ ^[1-9][0-9]*$ ]] || die "SMP=$SMP is not a number of CPUs: say SMP=2, for example"
+	if [ -n "$POSSIBLE" ]; then
+		[[ $POSSIBLE =~ ^[1-9][0-9]{0,3}$ ]] ||
+			die "POSSIBLE=$POSSIBLE is not a number of CPUs: say POSSIBLE=64, for example"
+		[ "$POSSIBLE" -ge "$SMP" ] ||
+			die "POSSIBLE=$POSSIBLE CPUs are too few for SMP=$SMP that are online: say at least that many"
+		[ "$MACHINE" = um ] || [ "$POSSIBLE" -le 255 ] ||
+			die "POSSIBLE=$POSSIBLE CPUs are too many for QEMU's PC: it has at most 255"
+	fi
 	[[ $MEM =~ ^[1-9][0-9]*[MG]$ ]] || die "MEM=$MEM is not a size of memory: say MEM=2G, for example"
 	if [ -z "$SCRIPT" ]; then
 		# Nobody waits for the end of a shell that someone sits at
@@ -92,7 +102,7 @@ params()
 	printf '%s=%q\n' TOP "$TOP" TOOLS "$TOOLS" SCRIPT "$SCRIPT" \
 		MODULES "$MODULES" GUEST_NAME "$name" TERM "${TERM:-dumb}" \
 		ROWS "$rows" COLS "$cols" LEAK_WAIT "${LEAK_WAIT:-60}" \
-		MACHINE "$MACHINE"
+		MACHINE "$MACHINE" POSSIBLE "$POSSIBLE"
 	printf 'GUEST_ENV=%q\n' "${guest_env[*]}"
 }
 
@@ -146,9 +156,10 @@ qemu_command()
 		accel=(-accel 'tcg,thread=multi')
 		args+=" tsc=unstable"
 	}
-	# One socket each: a BIOS lists only the first core of one in its MP table
+	# One socket each: a BIOS lists only the first core of one in its MP table.
+	# All are there, as Linux ignores absent ones where QEMU emulates.
 	command=(qemu-system-x86_64 "${accel[@]}" -cpu max
-		-smp "$SMP,sockets=$SMP,cores=1,threads=1" -m "$MEM"
+		-smp "$cpus,sockets=$cpus,cores=1,threads=1" -m "$MEM"
 		-nodefaults -no-user-config -display none -no-reboot
 		-kernel "$image" -initrd "$work/initramfs" -append "$args"
 		-virtfs 'local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap'
@@ -181,14 +192,14 @@ uml_command()
 	[ -n "$SCRIPT" ] || shell='con1=fd:0,fd:1'
 	exec 5>"$LOG" 6>"$work/out" 7>"$work/verdict"
 	# shellcheck disable=SC2206
-	command=("$image" "mem=$MEM" "ncpus=$SMP" seccomp=on "initrd=$work/initramfs"
+	command=("$image" "mem=$MEM" "ncpus=$cpus" seccomp=on "initrd=$work/initramfs"
 		con=null 'con0=null,fd:5' "$shell" ssl=null 'ssl0=null,fd:6' 'ssl1=null,fd:7'
 		console=tty0 ignore_loglevel oops=panic $common)
 }
 
 boot()
 {
-	local command limit=() common rc=0 follow
+	local command limit=() common rc=0 follow cpus=${POSSIBLE:-$SMP}
 
 	# Objects counted one by one; devices only where the script makes them. KASAN has
 	# red zones of its own, and takes a write to another one for an overflow.
@@ -197,6 +208,7 @@ boot()
 	common+=" sysctl.net.core.fb_tunnels_only_for_init_net=2 bonding.max_bonds=0 ifb.numifbs=0"
 	# At User-mode Linux's HZ of 100 a normal grace period takes far longer
 	[ "$MACHINE" = qemu ] || common+=" rcupdate.rcu_expedited=1"
+	[ "$cpus" -eq "$SMP" ] || common+=" maxcpus=$SMP"
 	common+=" ${KERNEL_ARGS:-}"
 	[ "$TIMEOUT" -eq 0 ] || limit=(timeout --foreground -k 5 "$TIMEOUT")
 	: >"$work/out"

@@ -37,7 +37,9 @@ with open(f"{TOOLS}/lib.sh", encoding="ascii") as lib_sh:
     STATUS = {name: int(value) for name, value in
               re.findall(r"^(ST_\w+)=(\d+)", lib_sh.read(), re.M)}
 
-Case = collections.namedtuple("Case", "scenario key args")
+# Cases with another number of possible CPUs have boots of their own
+Case = collections.namedtuple("Case", "scenario key args possible",
+                              defaults=(None,))
 
 
 class Error(Exception):
@@ -68,6 +70,7 @@ class Options:
         self.timeout = number("TIMEOUT", "1200")
         self.trace = (env.get("TRACE") or "1") != "0"
         self.sizes = sorted(self._sizes(env.get("N") or "100 500 2000"))
+        self.possible = self._possible(env.get("POSSIBLE"), number("SMP", "2"))
         self.mem = env.get("MEM") or "4G"
         match = re.fullmatch(r"([1-9]\d*)([MG])", self.mem)
         if not match:
@@ -85,6 +88,20 @@ class Options:
                 raise Error(f"N={text}: {word} is not a number of namespaces "
                             "from 1 to 9999")
             yield int(word)
+
+    @staticmethod
+    def _possible(text, online):
+        # As vm.sh has it, and the configurations of the kernels. The machine may
+        # not be chosen yet.
+        most = 255 if os.environ.get("MACHINE") == "qemu" else 256
+        if not text:
+            return [online] + [cpus for cpus in (64, most) if cpus > online]
+        for word in text.split():
+            if not re.fullmatch(r"[1-9]\d*", word) or \
+                    not online <= int(word) <= most:
+                raise Error(f"POSSIBLE={text}: {word} is not a number of CPUs "
+                            f"from SMP={online} to {most}")
+        return sorted({int(word) for word in text.split()})
 
     def _memory(self):
         # What rtnl_net_bench.c expects of a kernel, which has its own say
@@ -188,6 +205,17 @@ def requests(opt, workers, cycles=5000):
     return case("requests", f"W={workers}", w=workers, c=opt.scaled(cycles))
 
 
+def possible_cases(opt, creations=100, deaths=10):
+    """ A pair comes, and a namespace with such goes, by how many CPUs there may be """
+    place, peers, devices = PLACES[1], "host", DEVICES
+    for cpus in opt.possible:
+        yield Case("possible", f"possible={cpus} create {place}",
+                   case("create", "", c=opt.scaled(creations), p=place).args, cpus)
+        yield Case("possible", f"possible={cpus} death D={devices} peers={peers}",
+                   case("dismantle", "", n=1, D=devices, c=opt.scaled(deaths),
+                        q=peers).args, cpus)
+
+
 def cni(opt, plugin, workers, deaths=0, cycles=25):
     """ Networks of containers, beside so many deaths of a large namespace """
     options = {"P": plugin, "w": workers}
@@ -226,6 +254,7 @@ def regular_cases(opt):
     yield from (delete(opt, 1, place) for place in PLACES)
     yield from (delete(opt, length, PLACES[0]) for length in (2, 3, 10))
     yield from (requests(opt, workers) for workers in WORKERS[:3])
+    yield from possible_cases(opt)
     yield from cni_cases(opt)
 
 
@@ -247,6 +276,7 @@ def traced_cases(opt):
     yield bystander(opt, "dismantle", PLACES[0])
     yield bystander(opt, "uppers", PLACES[0])
     yield requests(opt, 2, 500)
+    yield from possible_cases(opt, 20, 3)
     yield from (cni(opt, plugin, 4, cycles=5) for plugin in ("bridge", "ptp"))
 
 
@@ -311,7 +341,7 @@ class Bench:
     def _env(self, kernel, script, log):
         env = {name: value for name, value in os.environ.items()
                if name not in ("CONFIG", "GUEST_ENV", "KERNEL_ARGS", "STRICT",
-                               "MODULES")}
+                               "MODULES", "POSSIBLE")}
         env.update(KERNEL=self.images[kernel], SCRIPT=script,
                    LOG=f"{log}-console.log", MACHINE="qemu", MEM=self.opt.mem,
                    TIMEOUT=str(self.opt.timeout))
@@ -327,13 +357,15 @@ class Bench:
             return 0
         script = self._plan(kernel, cases, trace)
         log = f"{self.opt.build}/log/bench-{kernel}"
-        missing = {case.key: case.scenario for case in cases}
+        env = self._env(kernel, script, log)
+        if cases[0].possible:
+            env.update(POSSIBLE=str(cases[0].possible))
+        missing = {case.key: case for case in cases}
         ended = False
         with open(f"{log}.log", "a", encoding="utf-8") as errors, \
              subprocess.Popen([f"{TOOLS}/vm.sh"], stdout=subprocess.PIPE,
                               stderr=errors, stdin=subprocess.DEVNULL,
-                              env=self._env(kernel, script, log), text=True,
-                              errors="replace") as guest:
+                              env=env, text=True, errors="replace") as guest:
             for line in guest.stdout:
                 try:
                     data = json.loads(line)
@@ -355,11 +387,14 @@ class Bench:
             self.bad.append(f"{kernel}, {data['key']}: {data['error']}")
             say(self.bad[-1])
         elif "result" in data:
-            scenario = missing.pop(data["key"])
-            self.runs[scenario].append(
+            done, result = missing.pop(data["key"]), data["result"]
+            if done.possible:
+                result.update(scenario=done.scenario, what=done.args[0],
+                              possible=done.possible)
+            self.runs[done.scenario].append(
                 {"key": data["key"], "kernel": kernel, "repeat": repeat,
-                 "traced": trace, "result": data["result"]})
-            self._save(scenario)
+                 "traced": trace, "result": result})
+            self._save(done.scenario)
 
     def _judge(self, kernel, status, ended, missing, log):
         why = {STATUS["ST_DEAD"]: "it died",
@@ -378,14 +413,19 @@ class Bench:
             say(self.bad[-1])
 
     def round(self, cases, repeat, trace=False):
-        """ Each kernel once; returns seconds """
+        """ Each kernel once for each number of CPUs; returns seconds """
         took = 0
-        for kernel in self.images:
-            seconds = self.boot(kernel, cases, repeat, trace)
-            if seconds:
-                say(f"{'traced' if trace else f'repeat {repeat}'}: {kernel} "
-                    f"took {seconds:.0f} s")
-            took += seconds
+        boots = collections.defaultdict(list)
+        for one in cases:
+            boots[one.possible].append(one)
+        for possible, part in boots.items():
+            cpus = f" with {possible} possible CPUs" if possible else ""
+            for kernel in self.images:
+                seconds = self.boot(kernel, part, repeat, trace)
+                if seconds:
+                    say(f"{'traced' if trace else f'repeat {repeat}'}: {kernel}"
+                        f"{cpus} took {seconds:.0f} s")
+                took += seconds
         return took
 
     def once_seconds(self, cases):

@@ -14,6 +14,8 @@
 # TRACE=0      no further boots with events on   TIMEOUT=1200 for one boot
 # MACHINE=qemu|um  instead of looking whether KVM works
 # SMP=2 MEM=4G of the guest   RESULTS=bench/results
+# POSSIBLE="2 64 256"  CPUs of possible's guests, of which SMP= are online; QEMU's
+#              PC has at most 255
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -94,7 +96,7 @@ probe_kernel()
 	kvm_remembered yes && return
 	image=$("$TOOLS/build.sh" stock prod-qemu)
 	echo true >"$bench/true.sh"
-	MACHINE=qemu KERNEL=$image SCRIPT=$bench/true.sh LOG=$bench/probe.log TIMEOUT=120 \
+	POSSIBLE='' MACHINE=qemu KERNEL=$image SCRIPT=$bench/true.sh LOG=$bench/probe.log TIMEOUT=120 \
 		"$TOOLS/vm.sh" || true
 }
 
@@ -123,9 +125,10 @@ generator=$TOP/tools/testing/selftests/net/rtnl_net_bench.c
 gcc -O2 -Wall -o "$bench/rtnl_net_bench" "$generator" -lmnl ||
 	die "the load generator does not compile: is libmnl-dev there? Run 'make deps'"
 choose_machine
+export MACHINE
+"$TOOLS/bench/bench.py" check
 images=()
 for kernel in $KERNELS; do
 	build_kernel "$kernel"
 done
-export MACHINE
 exec "$TOOLS/bench/bench.py" run "${images[@]}"

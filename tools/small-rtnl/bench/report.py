@@ -13,6 +13,9 @@ above 1.05 throughout the spread.
 
 Of requests and cni, a second table has the operations, or containers, per second of
 each kernel, and its scaling: how many times those of one worker in the same boot.
+
+Of possible, another one has what a creation or a death takes with so many possible
+CPUs, and how many times as much as with the fewest of the same kernel.
 """
 
 import collections
@@ -26,7 +29,7 @@ import sys
 
 SLOWER = 1.05
 SCENARIOS = ("setup", "churn", "dismantle", "bystander", "delete",
-             "requests", "cni")
+             "requests", "possible", "cni")
 # What is done by more and more workers
 PARALLEL = ("requests", "cni")
 
@@ -101,6 +104,19 @@ def metrics(result):
             yield "exclusive max", result["exclusive_ns"]["max"]
 
 
+def possible_metrics(run):
+    """ The same of possible; or a count, of each creation or death """
+    result = run["result"]
+    count = result["latency_ns"]["samples"]
+    if not run["traced"]:
+        yield "p50", result["latency_ns"]["p50"]
+        yield "uevents", result["uevents"] / count
+        return
+    waits = (result.get("trace") or {}).get("gp_wait")
+    if waits:
+        yield "waits for expedited grace periods", waits["count"] / count
+
+
 def operations(result):
     """ What there is one of for each namespace, cycle, command or request """
     scenario = result["scenario"]
@@ -171,6 +187,20 @@ class Results:
                 row.setdefault(run["kernel"], []).append((rate,
                                                           rate / one[boot]))
         return table
+
+    def possible(self):
+        """ {(case, metric): {number of CPUs: {kernel: [values]}}} """
+        table = {}
+        for run in self.runs:
+            if run["result"]["scenario"] != "possible":
+                continue
+            case = run["key"].partition(" ")[2]
+            for name, value in possible_metrics(run):
+                row = table.setdefault((case, name), {}).setdefault(
+                    run["result"]["possible"], {})
+                row.setdefault(run["kernel"], []).append(value)
+        # What events counted comes last, and is of the same cases
+        return dict(sorted(table.items(), key=lambda item: item[0][0]))
 
     def traced(self):
         """ {key: {kernel: trace}} """
@@ -252,6 +282,30 @@ def scaling_table(results):
     return [["case", *results.kernels]] + \
         [[key] + [scaling_cell(row.get(name)) for name in results.kernels]
          for key, row in results.requests().items()]
+
+
+def possible_cell(metric, values, least):
+    """ A value, and how many times that with the fewest CPUs """
+    if not values:
+        return "-"
+    median = statistics.median(values)
+    text = nice(median) if metric == "p50" else f"{median:.1f}"
+    ratio = least is not values and spread(values, least or [])
+    if ratio:
+        text += f", {ratio[0]:.2f} [{ratio[1]:.2f}-{ratio[2]:.2f}]"
+    return text
+
+
+def possible_table(results):
+    """ The same by how many CPUs there may be """
+    rows = [["case", "metric", "possible CPUs", *results.kernels]]
+    for (case, metric), table in results.possible().items():
+        least = table[min(table)]
+        for cpus, row in sorted(table.items()):
+            rows.append([case, metric, str(cpus)] + [
+                possible_cell(metric, row.get(name), least.get(name))
+                for name in results.kernels])
+    return rows
 
 
 def trace_cell(trace, name):
@@ -454,6 +508,11 @@ def plot(results, folder):
          'set xlabel "workers"\nset logscale x 2\n'
          'set ylabel "operations per ms"\nset yrange [0:*]\n',
          numbers(scenario="requests", workers=...)),
+        ("possible", "p50", lines,
+         'set title "possible: a pair is created, p50"\n'
+         'set xlabel "possible CPUs"\nset logscale x 2\n'
+         'set ylabel "ms"\nset yrange [0:*]\n',
+         numbers(scenario="possible", what="create", possible=...)),
         ("cni", "ADD max", bars,
          'set title "cni: a container gets its network, the slowest"\n'
          'set ylabel "ms"\nset yrange [0:*]\n', containers_of),
@@ -491,6 +550,10 @@ def report(folder):
     if len(scaling) > 1:
         text += "\nOperations per second, and scaling: how many times those " \
             "of one worker in the same boot:\n\n" + format_rows(scaling) + "\n"
+    possible = possible_table(results)
+    if len(possible) > 1:
+        text += "\nWith so many possible CPUs, and how many times what it is with " \
+            "the fewest on the same kernel:\n\n" + format_rows(possible) + "\n"
     write(folder, "table.md", text)
     traced = trace_table(results)
     if len(traced) > 1:

@@ -135,6 +135,19 @@ leaks()
 		echo "$(($(netns_objects) - objects)) network namespaces still live after $LEAK_WAIT s"
 }
 
+# Whether the kernel has the CPUs that it shall have. The list begins with 0.
+possible()
+{
+	local list
+
+	[ -n "$POSSIBLE" ] || return 0
+	list=$(cat /sys/devices/system/cpu/possible)
+	[ $((${list#*-} + 1)) -eq "$POSSIBLE" ] || {
+		echo "error: POSSIBLE=$POSSIBLE CPUs are wanted and this kernel has $((${list#*-} + 1)): is CONFIG_NR_CPUS less, or CONFIG_ACPI missing for QEMU?"
+		return 1
+	}
+}
+
 run_script()
 {
 	local status writer
@@ -145,9 +158,11 @@ run_script()
 	cat /run/out >"/dev/$(port out)" &
 	writer=$!
 	cd "$TOP" || exit
-	env -i PATH="$PATH" HOME="$HOME" TERM="$TERM" LC_ALL=C TOP="$TOP" \
-		SMALL_RTNL_GUEST=1 "${guest_env[@]}" \
-		setsid bash "$SCRIPT" </dev/null >/run/out 2>&1
+	{
+		possible &&
+			env -i PATH="$PATH" HOME="$HOME" TERM="$TERM" LC_ALL=C TOP="$TOP" \
+				SMALL_RTNL_GUEST=1 "${guest_env[@]}" setsid bash "$SCRIPT"
+	} </dev/null >/run/out 2>&1
 	status=$?
 	kill_rest "$writer"
 	wait "$writer"

@@ -111,6 +111,42 @@ scaling()
 	PY
 }
 
+# With the fewest CPUs of the same kernel; what was counted is traced
+possible()
+{
+	py <<-'PY'
+	import json
+	import os
+	import report as b
+
+	def run(kernel, cpus, p50, uevents, waits=None):
+	    result = {"scenario": "possible", "what": "create", "possible": cpus,
+	              "uevents": uevents, "latency_ns": {"samples": 10, "p50": p50}}
+	    if waits is not None:
+	        result["trace"] = {"gp_wait": {"count": waits}}
+	    return {"key": f"possible={cpus} create host-child", "kernel": kernel,
+	            "repeat": 1, "traced": waits is not None, "result": result}
+
+	lost = run("on", 64, 1, 1, 1)
+	lost["result"]["trace"] = {"lost_events": 1}
+	folder = os.environ["TMP"] + "/possible"
+	os.mkdir(folder)
+	with open(f"{folder}/possible.json", "w") as file:
+	    json.dump({"kernels": ["stock", "on"], "machines": {}, "host": {}, "runs": [
+	        run("stock", 64, 9000, 2540), run("stock", 2, 1000, 60),
+	        run("stock", 2, 2000, 60), run("on", 2, 1000, 60),
+	        run("on", 64, 1100, 60), run("stock", 2, 1, 1, 20), lost]}, file)
+	rows = b.possible_table(b.Results(folder))
+	name = "create host-child"
+	assert rows == [["case", "metric", "possible CPUs", "stock", "on"],
+	    [name, "p50", "2", "1.5 us", "1 us"],
+	    [name, "p50", "64", "9 us, 6.75 [4.50-9.00]", "1.1 us, 1.10 [1.10-1.10]"],
+	    [name, "uevents", "2", "6.0", "6.0"],
+	    [name, "uevents", "64", "254.0, 42.33 [42.33-42.33]", "6.0, 1.00 [1.00-1.00]"],
+	    [name, "waits for expedited grace periods", "2", "2.0", "-"]], rows
+	PY
+}
+
 trace()
 {
 	py <<-'PY'
@@ -267,8 +303,8 @@ fake_tools()
 
 bench()
 {
-	PYTHONDONTWRITEBYTECODE=1 SCENARIOS=delete REPEAT=2 MEM=256M BUILD=$TMP/build \
-		RESULTS=$TMP/results "$TMP/tools/small-rtnl/bench/bench.py" "$@"
+	PYTHONDONTWRITEBYTECODE=1 SCENARIOS=${SCENARIOS:-delete} REPEAT=2 MEM=256M BUILD=$TMP/build \
+		RESULTS=${RESULTS:-$TMP/results} "$TMP/tools/small-rtnl/bench/bench.py" "$@"
 }
 
 # has TEXT FILE
@@ -307,6 +343,26 @@ fails()
 	[ "$rc" -eq 1 ]
 	has "$2" "$TMP/err"
 	[ "$(jq '.runs | length' "$TMP/results/delete.json")" -eq "$3" ]
+}
+
+# Each number of CPUs has boots of its own, all kernels in turn; a fake's time is it
+possible_run()
+{
+	fake_tools
+	sed -i -e 's/^ns = .*/ns = 1000 * int("'"\${POSSIBLE:-0}"'")/' \
+		-e 's/"scenario": "delete".*/"scenario": case["args"][0], "uevents": 4,/' \
+		-e '/"place":/d' "$TMP/tools/small-rtnl/vm.sh"
+	SCENARIOS=possible TRACE=0 POSSIBLE="8 2" RESULTS=$TMP/possible-run \
+		bench run stock=fast on=other >"$TMP/out" 2>"$TMP/err" || {
+		cat "$TMP/err"
+		return 1
+	}
+	has "| p50     | 8             | 8 us, 4.00 [4.00-4.00] |" "$TMP/possible-run/table.md"
+	[ "$(jq -r '[.runs[] | select(.repeat == 1) | "\(.kernel) \(.result.possible)"] |
+		join(" ")' "$TMP/possible-run/possible.json")" = \
+		"stock 2 stock 2 on 2 on 2 stock 8 stock 8 on 8 on 8" ]
+	has "<svg" "$TMP/possible-run/possible.svg"
+	[ ! -e "$TMP/possible-run/dismantle.svg" ]
 }
 
 lost_guest()
@@ -350,30 +406,34 @@ real_guest()
 {
 	local file
 
-	KERNELS=debug MACHINE=$machine MEM=2G N=4 SCALE=2 REPEAT=1 RESULTS=$TMP/real \
+	KERNELS=debug MACHINE=$machine MEM=2G N=4 POSSIBLE="2 8" SCALE=2 REPEAT=1 RESULTS=$TMP/real \
 		"$TOOLS/bench/bench.sh" >"$TMP/out" 2>"$TMP/err" || {
 		cat "$TMP/err"
 		return 1
 	}
-	count "select(.traced | not)" 31
+	count "select(.traced | not)" 35
+	count "select(.result.possible == 8 and .result.uevents > 0)" 4
 	# All that the trace events are for has been seen
 	for file in wait_rtnl wait_netns hold_rtnl hold_netns gp_wait_locked; do
 		count "select(.traced and .result.trace.$file.count > 0)" 10
 	done
-	for file in setup churn dismantle bystander delete requests cni; do
+	for file in setup churn dismantle bystander delete requests possible cni; do
 		has "<svg" "$TMP/real/$file.svg"
-		has "| $file " "$TMP/real/table.md"
+		has "| $file" "$TMP/real/table.md"
 	done
 }
 
 machine=${MACHINE:-um}
-unset KERNELS SCENARIOS REPEAT BUDGET SCALE TIMEOUT TRACE N MEM RESULTS MACHINE
+unset KERNELS SCENARIOS REPEAT BUDGET SCALE TIMEOUT TRACE N MEM RESULTS MACHINE \
+	SMP POSSIBLE
 t "ratios and their spread" ratios
 t "units and metrics" units
 t "operations per second and their scaling" scaling
+t "what more possible CPUs cost" possible
 t "what a trace comes to" trace
 t "exclusive acquisitions for each operation" exclusive
 t "a whole run" whole_run
+t "guests with more possible CPUs" possible_run
 t "a guest is lost: finished scenarios keep their results" lost_guest
 t "a scenario fails: the others go on" failed_case
 t "an unknown scenario" refused "there is no scenario 'foo'" SCENARIOS="setup foo" MEM=1G N=10
@@ -381,5 +441,9 @@ t "too little memory for N" refused "smaller N or a larger MEM" N=5000 MEM=1G
 t "more memory than there is" refused "smaller MEM" MEM=9000G
 t "N is no number" refused "is not a number of namespaces" N=many
 t "REPEAT is no number" refused "REPEAT=0 is not" REPEAT=0
+t "POSSIBLE is no number" refused "8x is not a number of CPUs" POSSIBLE="2 8x"
+t "fewer possible CPUs than there are" refused "from SMP=4 to" POSSIBLE=2 SMP=4
+t "more than QEMU has" refused "256 is not a number of CPUs from SMP=2 to 255" \
+	POSSIBLE="2 256" MACHINE=qemu
 t "a real kernel" real_guest
 finish

@@ -66,6 +66,16 @@ echo "standard error" >/dev/stderr
 EOF
 has "standard error comes out" "$work/out" '^standard error$'
 
+POSSIBLE=8 guest "more CPUs than are online" 0 <<'EOF'
+[ "$(nproc)" = 2 ] && [ "$(cat /sys/devices/system/cpu/possible)" = 0-7 ]
+EOF
+POSSIBLE=20 guest "more CPUs than the kernel has room for" 1 <<<true
+has "it says so" "$work/out" '^error: POSSIBLE=20 CPUs are wanted and this kernel has'
+POSSIBLE=1 guest "fewer CPUs than are online" 1 <<<true
+has "it says so, too" "$work/err" '^error: POSSIBLE=1 CPUs are too few'
+POSSIBLE=many guest "a number of CPUs that is none" 1 <<<true
+has "and it says so" "$work/err" '^error: POSSIBLE=many is not a number'
+
 guest "the guest cannot write to the host" 0 <<EOF
 echo changed >$work/random && grep -q changed $work/random
 EOF

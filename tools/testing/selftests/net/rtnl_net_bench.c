@@ -123,6 +123,7 @@ struct shared {
 	uint64_t window;	/* ns of all of them */
 	uint64_t throttled;	/* ns that workers waited for the backlog */
 	uint64_t switches;
+	uint64_t uevents;
 	struct samples latency;
 	struct samples exclusive;	/* of requests that no other may run beside */
 };
@@ -700,9 +701,25 @@ static uint64_t context_switches(void)
 	return value;
 }
 
+/* A uevent for each kobject that comes or goes, if sysfs is there to tell */
+static uint64_t uevents(void)
+{
+	unsigned long long value = 0;
+	FILE *file;
+
+	file = fopen("/sys/kernel/uevent_seqnum", "r");
+	if (file) {
+		if (fscanf(file, "%llu", &value) != 1)
+			value = 0;
+		fclose(file);
+	}
+	return value;
+}
+
 static void window_begin(void)
 {
 	sh->switches -= context_switches();
+	sh->uevents -= uevents();
 	if (tracing_fd >= 0 && write(tracing_fd, "1", 1) < 0)
 		die("turning tracing on: %s", strerror(errno));
 	sh->begin = now();
@@ -714,6 +731,7 @@ static void window_end(void)
 	sh->window += sh->end - sh->begin;
 	if (tracing_fd >= 0 && write(tracing_fd, "0", 1) < 0)
 		die("turning tracing off: %s", strerror(errno));
+	sh->uevents += uevents();
 	sh->switches += context_switches();
 }
 
@@ -829,6 +847,7 @@ static void json_end(void)
 {
 	json_num("window_ns", sh->window);
 	json_num("switches", sh->switches);
+	json_num("uevents", sh->uevents);
 	json_samples("latency_ns", &sh->latency);
 	json_samples("exclusive_ns", &sh->exclusive);
 	printf("}\n");
@@ -1259,6 +1278,32 @@ static void delete_chains(void)
 	json_end();
 }
 
+/* create: pairs come one by one, and go where it does not count */
+
+static void create(void)
+{
+	struct ns *a = &host, *b = &host;
+	uint64_t begin;
+	unsigned int i;
+
+	if (opt.place == CHILD_CHILD)
+		b = ns_make(1);
+	if (opt.place != HOST_HOST)
+		a = ns_make(0);
+	for (i = 0; i < opt.cycles; i++) {
+		window_begin();
+		begin = now();
+		pair_add(a, b, 0);
+		sample(&sh->latency, now() - begin);
+		window_end();
+		link_del(a, end_index('a', 0));
+	}
+	json_begin();
+	json_num("cycles", opt.cycles);
+	json_str("place", place_names[opt.place]);
+	json_end();
+}
+
 /* requests: namespaces that have nothing to do with each other, side by side */
 
 static void requests_worker(unsigned int id)
@@ -1322,6 +1367,8 @@ static const struct command {
 	{ "delete", delete_chains, "lcp", {
 		"-c times, delete the first device of a chain that ends -l namespaces",
 		"further" } },
+	{ "create", create, "cp", {
+		"-c times, create a pair of devices" } },
 	{ "requests", requests, "wc", {
 		"-c times, -w workers add and delete an address and a route, each in",
 		"a namespace of its own" } },
