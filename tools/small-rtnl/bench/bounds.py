@@ -13,7 +13,8 @@ held shared bounds nothing: it has many holders.
 
 The lock events tell the serial demands, so these come from the traced boot and are
 larger than without events. Operations per second and CPU time come from the boots
-that are not traced, if these have the case, too.
+that are not traced, if these have the case, too. A kernel without lock events, that
+with the option off, has the bound by CPU time only.
 """
 
 import collections
@@ -62,7 +63,10 @@ class Demand:
         known = self.timed if self.timed.operations else self.traced
         self.rate = known.rate
         self.cpu = known.cpu
-        serial = traced["trace"]["serial"]
+        serial = traced["trace"].get("serial")
+        self.known = serial is not None
+        serial = serial or dict.fromkeys(("exclusive", "init", "other", "others"),
+                                         {"ns": 0, "gp_ns": 0, "count": 0})
         count = self.traced.operations * 1e9
         self.exclusive, self.init, self.other = (
             serial[name]["ns"] / count for name in ("exclusive", "init", "other"))
@@ -101,7 +105,7 @@ class Demand:
 
 
 def demands(runs, machines):
-    """ {key: {kernel: Demand}} of the traced cases that have lock events """
+    """ {key: {kernel: Demand}} of the traced cases that a kernel has lock events of """
     timed = collections.defaultdict(list)
     for run in runs:
         if not run["traced"]:
@@ -110,10 +114,11 @@ def demands(runs, machines):
     for run in runs:
         result = run["result"]
         trace = run["traced"] and result.get("trace")
-        if trace and trace.get("serial") and \
+        if trace and "lost_events" not in trace and \
                 OPERATIONS[result["scenario"]][1](result):
             kernel = run["kernel"]
             table.setdefault(run["key"], {})[kernel] = Demand(
                 result, timed[run["key"], kernel],
                 machines.get(kernel, {}).get("cpus", 2))
-    return table
+    return {key: row for key, row in table.items()
+            if any(demand.known for demand in row.values())}

@@ -306,7 +306,9 @@ SERIAL_HEAD = """What bounds the operations per second. The demands are the time
   all other namespaces that with the largest demand, of so many
 * GP: what of the larger sum, RTNL exclusive and one of these two, is a wait for grace
   periods
-* CPU: all CPUs, user space and spinning included
+* CPU: all CPUs, user space and spinning for a lock included
+* no events: with the option off, a kernel does not tell who has RTNL. It has one
+  holder at a time, as on stock.
 
 The bound is the smaller of 1 / that sum and CPUs / CPU, with what makes it so small. It
 holds for this load: where it is "one netns", a load with more namespaces may have a
@@ -341,14 +343,18 @@ def serial_rows(results):
                      rate_cell(demand.rate) + (
                          f" ({rate_cell(demand.traced.rate)})"
                          if demand.timed.operations else " (only with events)")]
-            cells += [nice(1e9 * value) for value in
-                      (demand.exclusive, demand.init)]
-            cells += [f"{nice(1e9 * demand.other)} of {demand.others}",
-                      f"{demand.waiting:.0%}",
-                      "-" if demand.cpu is None else nice(1e9 * demand.cpu)]
+            if demand.known:
+                cells += [nice(1e9 * value) if value else "-"
+                          for value in (demand.exclusive, demand.init)]
+                cells += [f"{nice(1e9 * demand.other)} of {demand.others}"
+                          if demand.others else "-", f"{demand.waiting:.0%}"]
+            else:
+                cells += ["no events"] * 4
+            cells.append("-" if demand.cpu is None else nice(1e9 * demand.cpu))
             for cpus in bounds.CPUS:
                 bound = demand.bound(cpus)
-                cells.append("-" if bound is None else
+                cells.append("unknown" if bound is None or
+                             not demand.known and cpus > demand.cpus else
                              f"{rate_cell(bound.rate)} {bound.by}")
             rows.append(cells + ["WRONG" if faults else "ok"])
     return rows, wrong
@@ -522,8 +528,8 @@ def bounds_plot(results, folder):
     """ What bounds the throughput with more CPUs; returns a list of files """
     kernels = list(dict.fromkeys((results.kernels[0], results.kernels[-1])))
     cases = {key: row for key, row in with_bounds(results).items()
-             if all(name in row and row[name].rate and row[name].bound(2)
-                    for name in kernels)}
+             if all(name in row and row[name].known and row[name].rate and
+                    row[name].bound(2) for name in kernels)}
     if not cases:
         return []
     title = "Bounds of the throughput"

@@ -344,15 +344,23 @@ bounds()
 	                latency_ns={"samples": 4})
 	near(bounds.demands([dismantle], {})["requests W=4"]["on"].rate, 200)
 
+	# A kernel without lock events has a row if another one has them
+	off = run(True, kernel="off")
+	off["result"]["trace"] = {"serial": None}
+	assert not bounds.demands([off], {})
+	both = bounds.demands([off, run(True)], {})["requests W=4"]
+	assert not both["off"].known and both["off"].bound(64).by == "CPUs"
+
 	folder = os.environ["TMP"] + "/bounds"
 	os.mkdir(folder)
 	with open(f"{folder}/requests.json", "w") as file:
-	    json.dump({"kernels": ["stock", "on"], "machines": {}, "host": {}, "runs": [
-	        run(True, kernel="stock"), run(True), run(False, operations=1000)]}, file)
+	    json.dump({"kernels": ["stock", "off", "on"], "machines": {}, "host": {}, "runs": [
+	        run(True, kernel="stock"), off, run(True), run(False, operations=1000)]}, file)
 	results = b.Results(folder)
 	text = b.serial_text(results)
 	assert "| requests W=4 | stock  | request  | 100 (only with events)" in text, text
-	assert "| 1000 (100) " in text and "| 2 ms     | 1 ms of 3     | 50% |" in text, text
+	assert text.count("no events") == 5 and "| 200 CPUs  | unknown " in text, text
+	assert "| 1000 (100) " in text and "| 2 ms      | 1 ms of 3     | 50%       |" in text, text
 	assert "167 RTNL" in text and text.count("WRONG") == 3, text
 	assert "* requests W=4, on: without events, 1000 per" in text, text
 	assert b.bounds_plot(results, folder) == [f"{folder}/bounds.svg"]
