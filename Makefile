@@ -148,7 +148,7 @@ deps: ## the packages needed: install them (root on Debian) or say which
 	@$(tools)/deps.sh
 
 clean: ## remove what was compiled; the trees stay
-	rm -rf $(BUILD)/linux/.obj-* $(BUILD)/stock/.obj-* $(BUILD)/scratch/linux/.obj-* $(BUILD)/log $(BUILD)/bench
+	rm -rf $(BUILD)/linux/.obj-* $(BUILD)/stock/.obj-* $(BUILD)/stock-events/.obj-* $(BUILD)/scratch/linux/.obj-* $(BUILD)/log $(BUILD)/bench
 
 distclean: ## remove all of build/, with commits not exported; the cache of downloads stays
 	rm -rf $(BUILD)

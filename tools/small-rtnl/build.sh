@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# build.sh patched|stock CONFIG: build a kernel and its modules, print the path of
-# the image. Quick when nothing changed. CONFIG is
+# build.sh patched|stock|stock-events CONFIG: build a kernel and its modules, print the path of
+# the image. Quick when nothing changed. stock-events is stock with bench's lock
+# events. CONFIG is
 #
 # debug kasan kcsan off      for QEMU
 # um um-kasan um-off         for User-mode Linux; um is debug there
@@ -13,7 +14,7 @@
 # shellcheck source=kbuild.sh
 . "$TOOLS/kbuild.sh"
 
-[ $# -eq 2 ] || die "usage: build.sh patched|stock debug|kasan|kcsan|off|um|um-kasan|um-off|FRAGMENT"
+[ $# -eq 2 ] || die "usage: build.sh patched|stock|stock-events debug|kasan|kcsan|off|um|um-kasan|um-off|FRAGMENT"
 tree=$1
 config=$2
 frags=$TOOLS/kernel-config
@@ -65,11 +66,11 @@ patched)
 	*) parts+=("$frags/patched.config") ;;
 	esac
 	;;
-stock)
-	src=$BUILD/stock
+stock | stock-events)
+	src=$BUILD/$tree
 	;;
 *)
-	die "a kernel is 'patched' or 'stock', not '$tree'"
+	die "a kernel is 'patched', 'stock' or 'stock-events', not '$tree'"
 	;;
 esac
 obj=$src/.obj-$config
@@ -82,7 +83,7 @@ state()
 {
 	cat "${parts[@]}" "$TOOLS/build.sh" "$TOOLS/kbuild.sh"
 	gcc --version
-	if [ "$tree" = stock ]; then
+	if [ "$tree" != patched ]; then
 		cat "$src/.base-tree"
 		return
 	fi
@@ -158,7 +159,10 @@ mkdir -p "$BUILD/log"
 log=$BUILD/log/build-$tree-$config
 exec 9>"$BUILD/.lock-$tree-$config"
 flock -n 9 || { say "waiting for another build of $tree $config"; flock 9; }
-[ "$tree" = patched ] || stock_tree
+case "$tree" in
+stock) stock_tree ;;
+stock-events) stock_tree "$tree" "$TOOLS/bench/stock-events.patch" ;;
+esac
 mkdir -p "$obj"
 now=$(state | sha256sum)
 if [ "$(cat "$obj/.built" 2>/dev/null)" != "$now" ]; then

@@ -3,15 +3,18 @@
 # Sourced by who compiles kernels: the base's tree, how make is called, and what
 # Kconfig did with our options.
 
-# The base without our series, $BUILD/stock; made from the tag, so that a rebuilt
-# patched tree leaves it, and its objects, alone
+# stock_tree [FOLDER PATCH]: the base without our series, $BUILD/stock; made from the
+# tag, so that a rebuilt patched tree leaves it, and its objects, alone. Or a copy of
+# it with a patch.
 stock_tree()
 (
-	stock=$BUILD/stock
+	name=${1:-stock}
+	stock=$BUILD/$name
 
 	[ -e "$BUILD/linux/.git" ] || die "there is no patched tree at $BUILD/linux: run 'make tree'"
 	want=$(git -C "$BUILD/linux" rev-parse 'base^{tree}')
-	exec 8>"$BUILD/.lock-stock"
+	[ -z "${2:-}" ] || want+=" $(sha256sum <"$2")"
+	exec 8>"$BUILD/.lock-$name"
 	flock 8
 	[ "$(cat "$stock/.base-tree" 2>/dev/null)" != "$want" ] || return 0
 	say "making the stock tree $stock"
@@ -19,6 +22,10 @@ stock_tree()
 	rm -rf "$stock" "$stock.tmp"
 	mkdir "$stock.tmp"
 	git -C "$BUILD/linux" archive base | tar -C "$stock.tmp" -xf -
+	if [ -n "${2:-}" ]; then
+		patch -s -d "$stock.tmp" -p1 --no-backup-if-mismatch -i "$2" >&2 ||
+			die "$2 does not apply to the base"
+	fi
 	echo "$want" >"$stock.tmp/.base-tree"
 	mv "$stock.tmp" "$stock"
 )

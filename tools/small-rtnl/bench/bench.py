@@ -3,8 +3,9 @@
 
 """
 bench.py check: is what the environment asks for possible?
-bench.py run NAME=IMAGE...: boot these kernels in turn, again and again, let
-guest.py measure in each, and save each result as soon as it is there.
+bench.py run NAME=IMAGE... [traced:NAME=IMAGE...]: boot these kernels in turn, again
+and again, let guest.py measure in each, and save each result as soon as it is there.
+With events on, a kernel that has another image for that is booted from it.
 
 bench.sh says which variables there are.
 """
@@ -275,7 +276,10 @@ def traced_cases(opt):
     yield bystander(opt, "churn", PLACES[0])
     yield bystander(opt, "dismantle", PLACES[0])
     yield bystander(opt, "uppers", PLACES[0])
-    yield requests(opt, 2, 500)
+    # More workers than there are CPUs, so that what stands in line shows
+    yield setup(opt.sizes[0], min(opt.sizes[0], 4), PLACES[0])
+    yield churn(opt, 16, PLACES[0])
+    yield from (requests(opt, workers, 500) for workers in WORKERS[1:3])
     yield from possible_cases(opt, 20, 3)
     yield from (cni(opt, plugin, 4, cycles=5) for plugin in ("bridge", "ptp"))
 
@@ -297,9 +301,10 @@ def rtnl_address(image):
 class Bench:
     """ Boots, and keeps what comes out of them """
 
-    def __init__(self, opt, images):
+    def __init__(self, opt, images, traced):
         self.opt = opt
         self.images = images
+        self.traced = {**images, **traced}
         self.folder = os.path.join(opt.build, "bench")
         self.runs = {name: [] for name in opt.scenarios}
         self.machines = {}
@@ -325,8 +330,7 @@ class Bench:
             file.write("\n")
         os.rename(f"{path}.new", path)
 
-    def _plan(self, kernel, cases, trace):
-        image = self.images[kernel]
+    def _plan(self, image, cases, trace):
         plan = f"{self.folder}/plan.json"
         with open(plan, "w", encoding="ascii") as file:
             json.dump({"generator": f"{self.folder}/rtnl_net_bench",
@@ -338,11 +342,11 @@ class Bench:
             file.write(f"exec '{TOOLS}/bench/guest.py' '{plan}'\n")
         return script
 
-    def _env(self, kernel, script, log):
+    def _env(self, image, script, log):
         env = {name: value for name, value in os.environ.items()
                if name not in ("CONFIG", "GUEST_ENV", "KERNEL_ARGS", "STRICT",
                                "MODULES", "POSSIBLE")}
-        env.update(KERNEL=self.images[kernel], SCRIPT=script,
+        env.update(KERNEL=image, SCRIPT=script,
                    LOG=f"{log}-console.log", MACHINE="qemu", MEM=self.opt.mem,
                    TIMEOUT=str(self.opt.timeout))
         if machine() == "um":
@@ -355,9 +359,10 @@ class Bench:
         cases = self.chosen(cases)
         if not cases:
             return 0
-        script = self._plan(kernel, cases, trace)
+        image = (self.traced if trace else self.images)[kernel]
+        script = self._plan(image, cases, trace)
         log = f"{self.opt.build}/log/bench-{kernel}"
-        env = self._env(kernel, script, log)
+        env = self._env(image, script, log)
         if cases[0].possible:
             env.update(POSSIBLE=str(cases[0].possible))
         missing = {case.key: case for case in cases}
@@ -474,9 +479,15 @@ class Bench:
 
 
 def run(words):
-    """ NAME=IMAGE... """
-    images = dict(word.split("=", 1) for word in words)
-    bench = Bench(Options(), images)
+    """ NAME=IMAGE..., and others for the traced boots """
+    images, traced = {}, {}
+    for word in words:
+        name, image = word.split("=", 1)
+        if name.startswith("traced:"):
+            traced[name.removeprefix("traced:")] = image
+        else:
+            images[name] = image
+    bench = Bench(Options(), images, traced)
     lost = None
     try:
         bench.run()
@@ -499,7 +510,8 @@ def main():
         elif sys.argv[1:2] == ["run"] and len(sys.argv) > 2:
             run(sys.argv[2:])
         else:
-            sys.exit("usage: bench.py check | run NAME=IMAGE...")
+            sys.exit("usage: bench.py check | run NAME=IMAGE... "
+                     "[traced:NAME=IMAGE...]")
     except Error as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

@@ -11,7 +11,8 @@
 #              the tests boot, to try the tools; its times mean nothing
 # BUDGET=1500  seconds for the boots: beyond, fewer repeats
 # SCALE=100    percent of devices, cycles and seconds of all but setup
-# TRACE=0      no further boots with events on   TIMEOUT=1200 for one boot
+# TRACE=0      no further boots with events on, for which stock is built with
+#              stock-events.patch   TIMEOUT=1200 for one boot
 # MACHINE=qemu|um  instead of looking whether KVM works
 # SMP=2 MEM=4G of the guest   RESULTS=bench/results
 # POSSIBLE="2 64 256"  CPUs of possible's guests, of which SMP= are online; QEMU's
@@ -24,9 +25,10 @@ MEM=${MEM:-4G}
 SMP=${SMP:-2}
 KERNELS=${KERNELS:-stock off on}
 MACHINE=${MACHINE:-}
+TRACE=${TRACE:-1}
 RESULTS=${RESULTS:-$TOP/bench/results}
 bench=$BUILD/bench
-export MEM SMP RESULTS
+export MEM SMP TRACE RESULTS
 
 # The same answer as vm.sh's probe, which needs a kernel, where one answer does
 # for both: no. A boot sector is enough to see that KVM runs no guest.
@@ -102,10 +104,17 @@ probe_kernel()
 
 build_kernel()
 {
-	local image
+	local image traced
 
 	case "$1" in
-	stock) image=$("$TOOLS/build.sh" stock "prod-$MACHINE") ;;
+	stock)
+		image=$("$TOOLS/build.sh" stock "prod-$MACHINE")
+		# The same with lock events, for the boots that are traced
+		if [ "$TRACE" != 0 ]; then
+			traced=$("$TOOLS/build.sh" stock-events "prod-$MACHINE")
+			images+=("traced:stock=$traced")
+		fi
+		;;
 	off) image=$("$TOOLS/build.sh" patched "prod-$MACHINE") ;;
 	on) image=$("$TOOLS/build.sh" patched "prod-on-$MACHINE") ;;
 	debug) image=$("$TOOLS/build.sh" patched "${MACHINE/qemu/debug}") ;;

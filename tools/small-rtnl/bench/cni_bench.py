@@ -34,6 +34,13 @@ import cni as plugins
 VERBS = ("ADD", "DEL")
 
 
+def idle_ns():
+    """ Of all CPUs, since boot """
+    with open("/proc/stat", encoding="ascii") as file:
+        fields = file.readline().split()
+    return sum(map(int, fields[4:6])) * 10**9 // os.sysconf("SC_CLK_TCK")
+
+
 class Dying:
     """ A namespace with many devices, until it dies """
 
@@ -64,25 +71,30 @@ class Load:
         self.args = args
         self.times = {verb: [] for verb in VERBS}
         self.window = 0
+        self.idle = 0
         self.begin = None
         self.started = 0
         self.stop = False
 
-    def _trace(self, state):
+    def _trace(self, name, text):
         if self.args.T:
-            with open(f"{self.args.T}/tracing_on", "w", encoding="ascii") as file:
-                file.write(str(int(state)))
+            with open(f"{self.args.T}/{name}", "w", encoding="ascii") as file:
+                file.write(text)
 
     def record(self, counts):
         """ From now on it counts, or no more """
         if counts:
-            self._trace(True)
+            self.idle -= idle_ns()
+            self._trace("tracing_on", "1")
+            self._trace("trace_marker", "begin")
             self.started += 1
             self.begin = time.monotonic_ns()
         else:
             self.window += time.monotonic_ns() - self.begin
             self.begin = None
-            self._trace(False)
+            self._trace("trace_marker", "end")
+            self._trace("tracing_on", "0")
+            self.idle += idle_ns()
 
     def _cycle(self):
         container = plugins.Container(self.args.P)
@@ -159,7 +171,7 @@ def main():
     print(json.dumps({
         "scenario": "cni", "plugin": args.P, "load": args.L, "workers": args.w,
         "cycles": args.c, "devices": args.D if args.L == "dismantle" else 0,
-        "window_ns": load.window, "operations": len(load.times["ADD"]),
+        "window_ns": load.window, "idle_ns": load.idle, "operations": len(load.times["ADD"]),
         "add_ns": load.latency("ADD"), "del_ns": load.latency("DEL")}))
 
 

@@ -15,13 +15,16 @@ expedited ones, and how many wake-ups; not how long a mutex is held by whom
 nobody waits for. RTNL counts as a mutex where it is a rw_semaphore, whose
 writers do not say that they spin before they sleep.
 
-rtnl_net:* are there if the kernel has our option. They tell wait and hold of
-RTNL and of the mutexes of the namespaces, and what of the waiting for grace
-periods was done with one of these held. Without them, those values are null.
+rtnl_net:* are there if the kernel has our option, or is stock with
+stock-events.patch. They tell wait and hold of RTNL and of the mutexes of the
+namespaces, and what of the waiting for grace periods was done with one of these
+held. Without them, those values are null.
 Threads that share RTNL hold it at the same time, so the sum of their times may
 be longer than the run. Such a thread has RTNL only together with the mutex of
 its namespace, so the wait for RTNL holds that for the mutex. Acquisitions of
 RTNL that keep all others out are counted by the function that calls for it.
+
+"serial" is the time that only one thread at a time can have, see Serial.
 """
 
 import collections
@@ -36,7 +39,11 @@ INSTANCE = f"{TRACING}/instances/rtnl_net_bench"
 
 COMMON = ("lock/contention_begin", "lock/contention_end",
           "rcu/rcu_grace_period", "rcu/rcu_exp_grace_period",
-          "rcu/rcu_barrier", "sched/sched_wakeup")
+          "rcu/rcu_sr_normal", "rcu/rcu_barrier", "sched/sched_wakeup")
+# What the load generator writes where a time that is measured begins and ends
+MARKER = "tracing_mark_write"
+# NET_NS_INIT_INO, for who has no /proc of a guest
+INIT_NET = 0xeffffff9
 
 # Scenarios with a load generator of their own
 OWN = {"cni": f"{os.path.dirname(os.path.abspath(__file__))}/cni_bench.py"}
@@ -47,6 +54,8 @@ LOCK_EVENTS = {
     "rtnl_net_lock_failed": "failed",
     "rtnl_net_lock_release": "release",
 }
+
+SERIAL_EVENTS = ("rtnl_net_lock_acquired", "rtnl_net_lock_release")
 
 # Counts of events
 COUNTED = {
@@ -85,6 +94,11 @@ class Locks:
         self.hold = collections.defaultdict(list)
         self.gp_wait = []
         self.gp_wait_locked = []
+
+    def window(self):
+        """ Nothing is known of what happened before """
+        self.begun.clear()
+        self.held.clear()
 
     def is_rtnl(self, address):
         """ If its address is known """
@@ -137,28 +151,108 @@ class Locks:
             self.gp_wait_locked.append(time - begin)
 
 
+class Serial:
+    """
+    What stands in line: one section at a time can hold RTNL exclusively, and one
+    can hold the mutex of a namespace while RTNL is shared. Exclusive sections hold
+    such mutexes as well; nobody else is there to want these, so that this counts as
+    RTNL. A section that was under way when the time that is measured began does not
+    count, one that was not over when that ended does as far as it got.
+    """
+
+    def __init__(self, init_net):
+        self.init_net = str(init_net)
+        self.held = collections.defaultdict(dict)
+        self.begun = {}
+        self.time = collections.Counter()
+        self.waits = collections.Counter()
+
+    def window(self, text, time):
+        """ It begins or ends """
+        if text == "end":
+            for thread, held in self.held.items():
+                self._waited(thread, time)
+                for name, begin in held.items():
+                    self.time[name] += time - begin
+        self.held.clear()
+        self.begun.clear()
+
+    def _name(self, fields):
+        if fields["net_inum"] == "0":
+            return "exclusive"
+        if fields["net_inum"] == self.init_net:
+            return "init"
+        # Inode numbers are used again
+        return fields["net_cookie"]
+
+    def acquired(self, thread, time, fields):
+        """ RTNL, or the mutex of a namespace """
+        shared = fields.get("rtnl") == "shared"
+        if shared == (fields["net_inum"] != "0"):
+            self.held[thread][self._name(fields)] = time
+
+    def release(self, thread, time, fields):
+        """ and no longer """
+        name = self._name(fields)
+        begin = self.held[thread].pop(name, None)
+        if begin is not None:
+            self.time[name] += time - begin
+
+    def _waited(self, thread, time):
+        begin = self.begun.pop(thread, None)
+        if begin is not None:
+            for name in self.held[thread]:
+                self.waits[name] += time - begin
+
+    def grace_period(self, thread, time, step):
+        """ A thread begins or ends to wait for one """
+        if step in ("snap", "request"):
+            self.begun[thread] = time
+        else:
+            self._waited(thread, time)
+
+    def _times(self, *names):
+        return {"ns": round(sum(self.time[name] for name in names) * 1e9),
+                "gp_ns": round(sum(self.waits[name] for name in names) * 1e9)}
+
+    def result(self):
+        """ In ns, and what of it was a wait for grace periods """
+        others = [name for name in self.time if name not in ("exclusive", "init")]
+        largest = max(others, key=lambda name: self.time[name], default=None)
+        return {"exclusive": self._times("exclusive"),
+                "init": self._times("init"),
+                "other": self._times(largest),
+                "others": {"count": len(others), **self._times(*others)}}
+
+
 def kind(lock):
     """ RTNL or a namespace's, by its net_inum """
     return "rtnl" if lock == "0" else "netns"
 
 
-def summarise(lines, names, rtnl=None):
+def summarise(lines, names, rtnl=None, init_net=INIT_NET):
     """ What the lines of a trace come to, with the names of events that exist """
     count = collections.Counter()
     exclusive = collections.Counter()
     locks = Locks(rtnl)
+    serial = Serial(init_net)
     for line in lines:
         match = LINE.match(line)
         if not match:
             continue
         thread, event, text = match["thread"], match["event"], match["text"]
         time = float(match["time"])
-        if event in ("contention_begin", "contention_end"):
+        if event == MARKER:
+            locks.window()
+            serial.window(text, time)
+        elif event in ("contention_begin", "contention_end"):
             getattr(locks, event)(thread, time, text)
         elif event in LOCK_EVENTS:
             fields = dict(FIELD.findall(text))
             getattr(locks, LOCK_EVENTS[event])(thread, time,
                                                fields["net_inum"])
+            if event in SERIAL_EVENTS:
+                getattr(serial, LOCK_EVENTS[event])(thread, time, fields)
             if kind(fields["net_inum"]) == "rtnl" and \
                     fields.get("rtnl", "").startswith("exclusive"):
                 exclusive[fields["caller"].partition("+")[0]] += 1
@@ -169,6 +263,9 @@ def summarise(lines, names, rtnl=None):
             count["gp_expedited"] += step == "start"
             if step in ("snap", "done"):
                 locks.grace_period(thread, time, step)
+                serial.grace_period(thread, time, step)
+        elif event == "rcu_sr_normal":
+            serial.grace_period(thread, time, text.rpartition("=")[2])
         elif event == "rcu_barrier":
             count["gp_barrier"] += text.split()[1] == "Begin"
         elif event == "sched_wakeup":
@@ -190,6 +287,7 @@ def summarise(lines, names, rtnl=None):
         result[f"wait_{name}"] = total(locks.wait[name]) if ours else None
         result[f"hold_{name}"] = total(locks.hold[name]) if ours else None
     result["exclusive"] = dict(exclusive.most_common()) if ours else None
+    result["serial"] = serial.result() if ours else None
     rcu = "rcu_exp_grace_period" in names
     result["gp_wait"] = total(locks.gp_wait) if rcu else None
     result["gp_wait_locked"] = (total(locks.gp_wait_locked)
@@ -241,7 +339,8 @@ class Trace:
                 return {"lost_events": lost}
             with open(f"{INSTANCE}/trace", encoding="ascii",
                       errors="replace") as file:
-                return summarise(file, self.names, self.rtnl)
+                return summarise(file, self.names, self.rtnl,
+                                 os.stat("/proc/1/ns/net").st_ino)
         finally:
             write(f"{INSTANCE}/trace", "")
 

@@ -16,6 +16,9 @@ each kernel, and its scaling: how many times those of one worker in the same boo
 
 Of possible, another one has what a creation or a death takes with so many possible
 CPUs, and how many times as much as with the fewest of the same kernel.
+
+From the traced boots, serial.md has what bounds the operations per second with more
+CPUs, see bounds.py.
 """
 
 import collections
@@ -27,9 +30,14 @@ import statistics
 import subprocess
 import sys
 
+import bounds
+
 SLOWER = 1.05
 SCENARIOS = ("setup", "churn", "dismantle", "bystander", "delete",
              "requests", "possible", "cni")
+# Of the kernels, the same in all plots
+COLORS = {"stock": "#d95f02", "off": "#7f7f7f", "on": "#1f6fb2"}
+PLOTTED_CPUS = (2, 4, 8, 16, 32, 64)
 # What is done by more and more workers
 PARALLEL = ("requests", "cni")
 
@@ -345,6 +353,79 @@ def exclusive_table(results):
     return rows
 
 
+SERIAL_HEAD = """What bounds the operations per second. The demands are the time of one operation:
+
+* RTNL exclusive: it is held so that all others wait, by whatever thread
+* init_net, largest other: the mutex of this namespace is held, RTNL being shared; of
+  all other namespaces that with the largest demand, of so many
+* GP: what of the larger sum, RTNL exclusive and one of these two, is a wait for grace
+  periods
+* CPU: all CPUs, user space and spinning for a lock included
+* no events: with the option off, a kernel does not tell who has RTNL. It has one
+  holder at a time, as on stock.
+
+The bound is the smaller of 1 / that sum and CPUs / CPU, with what makes it so small. It
+holds for this load: where it is "one netns", a load with more namespaces may have a
+higher one. No bound says that so much is reached: threads may also wait for ticks, for
+rcu_barrier(), or for each other in turn.
+
+Measured is without events; in brackets, with the lock events that tell the demands. Of
+a bound for as many CPUs as were there, "ok" says that both stay below, "WRONG" that one
+does not: then the demands or the CPU time were longer than they are.
+"""
+
+
+def rate_cell(rate):
+    """ Operations per second to be read """
+    return f"{rate:.0f}" if rate >= 100 else f"{rate:.3g}"
+
+
+def serial_rows(results):
+    """ Rows of text, the head first; and what is wrong """
+    rows = [["case", "kernel", "one is a", "measured /s", "RTNL exclusive", "init_net",
+             "largest other", "GP", "CPU"] +
+            [f"{cpus} CPUs /s" for cpus in bounds.CPUS] + ["measured < bound"]]
+    wrong = []
+    for key, row in bounds.demands(results.runs, results.machines).items():
+        for kernel in results.kernels:
+            if kernel not in row:
+                continue
+            demand = row[kernel]
+            faults = list(demand.faults())
+            wrong += [f"{key}, {kernel}: {fault}" for fault in faults]
+            cells = [key, kernel, demand.unit,
+                     rate_cell(demand.rate) + (
+                         f" ({rate_cell(demand.traced.rate)})"
+                         if demand.timed.operations else " (only with events)")]
+            if demand.known:
+                cells += [nice(1e9 * value) if value else "-"
+                          for value in (demand.exclusive, demand.init)]
+                cells += [f"{nice(1e9 * demand.other)} of {demand.others}"
+                          if demand.others else "-", f"{demand.waiting:.0%}"]
+            else:
+                cells += ["no events"] * 4
+            cells.append("-" if demand.cpu is None else nice(1e9 * demand.cpu))
+            for cpus in bounds.CPUS:
+                bound = demand.bound(cpus)
+                cells.append("unknown" if bound is None or
+                             not demand.known and cpus > demand.cpus else
+                             f"{rate_cell(bound.rate)} {bound.by}")
+            rows.append(cells + ["WRONG" if faults else "ok"])
+    return rows, wrong
+
+
+def serial_text(results):
+    """ serial.md, or nothing if no kernel has lock events """
+    rows, wrong = serial_rows(results)
+    if len(rows) == 1:
+        return ""
+    text = SERIAL_HEAD + "\n" + format_rows(rows) + "\n"
+    if wrong:
+        text += "\nWRONG, more was measured than the bound allows:\n\n" + \
+            "".join(f"* {fault}\n" for fault in wrong)
+    return text
+
+
 def unseen(rows):
     """ What of that no kernel had the events for """
     seen = {row[1] for row in rows}
@@ -381,19 +462,13 @@ def triple(values):
     return f"{statistics.median(values):.6f} {min(values):.6f} {max(values):.6f}"
 
 
-def gnuplot(path, commands, table, kernels):
-    """ Write an SVG from a table of triples, one for each kernel """
-    data = "\n".join(
-        (f'"{where}" ' if isinstance(where, str) else f"{where} ") + " ".join(triple(row.get(name, [])) for name in kernels)
-        for where, row in table.items())
-    text = f"""set terminal svg size 840,440 noenhanced background "white"
+def run_gnuplot(path, size, text):
+    """ Write an SVG """
+    text = f"""set terminal svg size {size} noenhanced background "white"
 set output "{path}"
 set key top left
 set grid ytics
-$data << EOD
-{data}
-EOD
-{commands}
+{text}
 """
     done = subprocess.run(["gnuplot"], input=text, text=True, check=False,
                           capture_output=True)
@@ -402,11 +477,25 @@ EOD
         sys.exit(f"error: gnuplot does not draw {path}: {done.stderr.strip()}")
 
 
+def gnuplot(path, commands, table, kernels):
+    """ Write an SVG from a table of triples, one for each kernel """
+    data = "\n".join(
+        (f'"{where}" ' if isinstance(where, str) else f"{where} ") +
+        " ".join(triple(row.get(name, [])) for name in kernels)
+        for where, row in table.items())
+    run_gnuplot(path, "840,480", f"$data << EOD\n{data}\nEOD\n{commands}")
+
+
+def color(name):
+    """ A kernel has the same one everywhere """
+    return f'linecolor rgb "{COLORS.get(name, "black")}"'
+
+
 def lines(kernels):
     """ Over numbers, with the spread """
     return "plot " + ", ".join(
         f'$data using 1:{2 + 3 * num}:{3 + 3 * num}:{4 + 3 * num} '
-        f'with yerrorlines lw 2 title "{name}"'
+        f'with yerrorlines lw 2 pt 7 ps 0.5 {color(name)} title "{name}"'
         for num, name in enumerate(kernels))
 
 
@@ -414,7 +503,7 @@ def rates(kernels):
     """ The same, of how many there are in a ms """
     return "plot " + ", ".join(
         f'$data using 1:(1/${2 + 3 * num}):(1/${4 + 3 * num}):(1/${3 + 3 * num}) '
-        f'with yerrorlines lw 2 title "{name}"'
+        f'with yerrorlines lw 2 pt 7 ps 0.5 {color(name)} title "{name}"'
         for num, name in enumerate(kernels))
 
 
@@ -424,10 +513,99 @@ def bars(kernels):
 set style histogram errorbars gap 1 lw 1
 set style fill solid 0.6
 set key outside top center horizontal
-set bmargin 5
+set xtics font ",10"
+set xlabel offset 0,-2.5
+set bmargin 7
 plot """ + ", ".join(
         f'$data using {2 + 3 * num}:{3 + 3 * num}:{4 + 3 * num}:xtic(1) '
-        f'title "{name}"' for num, name in enumerate(kernels))
+        f'{color(name)} title "{name}"' for num, name in enumerate(kernels))
+
+
+def span(values, form):
+    """ The smallest and largest of these, as words """
+    low, high = (form.format(value) for value in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
+
+
+def message(what, style, table, kernels):
+    """ What a plot says of the last kernel and the first """
+    base, name = kernels[0], kernels[-1]
+    ratios = [statistics.median(row[name]) / statistics.median(row[base])
+              for row in table.values() if row.get(name) and row.get(base)]
+    if name == base or not ratios:
+        return what
+    if style is rates:
+        ratios = span([1 / ratio for ratio in ratios], "{:.2f}")
+        return f"{what}:\\n'{name}' does {ratios} times as many as {base}"
+    return f"{what}:\\n'{name}' takes {span(ratios, '{:.2f}')} of {base}'s time"
+
+
+def with_bounds(results):
+    """ {unit: {kernel: Demand}}, of each scenario the case with the most workers """
+    chosen = {}
+    for key, row in bounds.demands(results.runs, results.machines).items():
+        words = key.split()
+        if words[-1] not in ("child-child", "peers=each") and words[0] != "requests":
+            continue
+        if words[0] not in ("setup", "churn", "requests", "dismantle") or \
+                results.kernels[0] not in row:
+            continue
+        workers = max((int(word[2:]) for word in words if word.startswith("W=")),
+                      default=1)
+        if workers >= chosen.get(words[0], (0,))[0]:
+            chosen[words[0]] = workers, key, row
+    return {key: row for _, key, row in chosen.values()}
+
+
+def bounds_panel(key, row, kernels):
+    """ One case: the bounds as lines, what was measured as a point """
+    plots, data, rates_seen = [], "", []
+    unit = row[kernels[0]].unit
+    for num, name in enumerate(kernels):
+        demand = row[name]
+        found = {cpus: demand.bound(cpus).rate for cpus in PLOTTED_CPUS}
+        rates_seen += [demand.rate, *found.values()]
+        data += f"$bound{num} << EOD\n" + \
+            "".join(f"{cpus} {rate:.6g}\n" for cpus, rate in found.items()) + \
+            f"EOD\n$point{num} << EOD\n{demand.cpus} {demand.rate:.6g}\nEOD\n"
+        plots += [f'$bound{num} with lines lw 2 {color(name)} title "{name}"',
+                  f'$point{num} with points pt 7 ps 0.8 {color(name)} notitle']
+    low, high = min(rates_seen) / 4, max(rates_seen) * 2
+    tics = ", ".join(f"{digit}e{power}" for power in range(-3, 8) for digit in (1, 2, 5)
+                     if low < float(f"{digit}e{power}") < high)
+    return f'{data}set title "{key}"\nset ylabel "{unit}s per second"\n' \
+        f"set yrange [{low:.6g}:{high:.6g}]\nset ytics ({tics})\nplot " + \
+        ", ".join(plots)
+
+
+def bounds_plot(results, folder):
+    """ What bounds the throughput with more CPUs; returns a list of files """
+    kernels = list(dict.fromkeys((results.kernels[0], results.kernels[-1])))
+    cases = {key: row for key, row in with_bounds(results).items()
+             if all(name in row and row[name].known and row[name].rate and
+                    row[name].bound(2) for name in kernels)}
+    if not cases:
+        return []
+    title = "Bounds of the throughput"
+    if len(kernels) > 1:
+        ratios = [row[kernels[1]].bound(64).rate / row[kernels[0]].bound(64).rate
+                  for row in cases.values()]
+        title = f"With 64 CPUs, the bound of '{kernels[1]}' is " \
+            f"{span(ratios, '{:.2g}')} times that of {kernels[0]}"
+    path = os.path.join(folder, "bounds.svg")
+    rows = (len(cases) + 1) // 2
+    panels = "\n".join(bounds_panel(key, row, kernels) for key, row in cases.items())
+    run_gnuplot(path, f"840,{60 + 320 * rows}", f"""
+set multiplot layout {rows},2 title "{title}\\n(lines: bounds; points: measured)"
+set logscale x 2
+set logscale y
+set xrange [1.7:76]
+set xtics ({", ".join(map(str, PLOTTED_CPUS))})
+set xlabel "CPUs"
+set key bottom right
+{panels}
+unset multiplot""")
+    return [path]
 
 
 def numbers(**wanted):
@@ -477,57 +655,62 @@ def plot(results, folder):
     most = most_measured(results)
     plots = (
         ("setup", "per namespace", lines,
-         'set title "setup: cost of a namespace with 10 devices, 2 workers"\n'
+         "A namespace with 10 devices is set up, 2 workers",
          'set xlabel "namespaces"\nset logscale x\n'
          'set ylabel "ms per namespace"\nset yrange [0:*]\n',
          numbers(scenario="setup", namespaces=..., workers=2, place=child)),
         ("setup-workers", "per namespace", lines,
-         f'set title "setup: cost of each of {most} namespaces"\n'
+         f"Each of {most} namespaces is set up",
          'set xlabel "workers"\nset logscale x 2\n'
          'set ylabel "ms per namespace"\nset yrange [0:*]\n',
          numbers(scenario="setup", namespaces=most, workers=...,
                  place=child)),
         ("churn", "per cycle", lines,
-         'set title "churn: time per cycle, all freed"\n'
+         "A namespace comes, goes and is freed",
          'set xlabel "workers"\nset logscale x 2\n'
-         'set ylabel "ms per cycle"\nset yrange [0:*]\n',
+         'set ylabel "ms per namespace"\nset yrange [0:*]\n',
          numbers(scenario="churn", workers=..., place=child)),
         ("dismantle", "to the last free", bars,
-         'set title "dismantle: many namespaces die at once"\n'
-         'set xlabel "where the peers live"\n'
+         "Many namespaces die at once",
+         'set xlabel "namespaces of their devices\' peers"\n'
          'set ylabel "ms to the last free"\nset yrange [0:*]\n',
          numbers(scenario="dismantle", peers=...)),
         ("bystander", "max", bars,
-         'set title "bystander: address added and deleted, the slowest"\n'
+         "Small requests beside a load, the slowest",
+         'set xlabel "load, and where its devices are"\n'
          'set ylabel "ms"\nset logscale y\n', load_of),
         ("delete", "p50", bars,
-         'set title "delete: one command, devices in other namespaces, p50"\n'
+         "One command deletes devices in several namespaces, median time",
+         'set xlabel "the last device, and where the first ones are"\n'
          'set ylabel "ms"\nset yrange [0:*]\n', chain_of),
         ("requests", "per operation", rates,
-         'set title "requests: addresses and routes, each worker in its netns"\n'
+         "Addresses and routes, each worker in its namespace",
          'set xlabel "workers"\nset logscale x 2\n'
-         'set ylabel "operations per ms"\nset yrange [0:*]\n',
+         'set ylabel "requests per ms"\nset yrange [0:*]\n',
          numbers(scenario="requests", workers=...)),
         ("possible", "p50", lines,
-         'set title "possible: a pair is created, p50"\n'
-         'set xlabel "possible CPUs"\nset logscale x 2\n'
+         "A veth pair is created, median time",
+         'set xlabel "possible CPUs, of which 2 are online"\nset logscale x 2\n'
          'set ylabel "ms"\nset yrange [0:*]\n',
          numbers(scenario="possible", what="create", possible=...)),
         ("cni", "ADD max", bars,
-         'set title "cni: a container gets its network, the slowest"\n'
+         "Containers of 4 workers get their networks, the slowest",
+         'set xlabel "plug-in, and what happens beside it"\n'
          'set ylabel "ms"\nset yrange [0:*]\n', containers_of),
     )
     paths = []
-    for name, metric, style, commands, choose in plots:
+    for name, metric, style, what, commands, choose in plots:
         table = points(results, metric, choose)
         if not table:
             continue
         if style is not bars:
             table = dict(sorted(table.items()))
         path = os.path.join(folder, f"{name}.svg")
-        gnuplot(path, commands + style(results.kernels), table, results.kernels)
+        title = message(what, style, table, results.kernels)
+        gnuplot(path, f'set title "{title}"\n' + commands + style(results.kernels),
+                table, results.kernels)
         paths.append(path)
-    return paths
+    return paths + bounds_plot(results, folder)
 
 
 def most_measured(results):
@@ -569,11 +752,14 @@ def report(folder):
                 "namespace, cycle, command or request:\n\n" + \
                 format_rows(exclusive) + "\n"
         write(folder, "events.md", text)
+    text = serial_text(results)
+    if text:
+        write(folder, "serial.md", text)
     if not shutil.which("gnuplot"):
         sys.exit("error: gnuplot is missing, so there are no plots: run 'make deps'")
     paths = plot(results, folder)
     print("The plots are " + ", ".join(map(os.path.basename, paths)) +
-          f" in {folder}, the tables table.md and events.md")
+          f" in {folder}, the tables table.md, events.md and serial.md")
 
 
 def main():

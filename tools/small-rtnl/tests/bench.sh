@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Test make bench: ratios and spread, what is made of a trace, and whole runs on
+# Test make bench: ratios and spread, what is made of a trace, bounds, and whole runs on
 # guests that are played by a script; at last, on the kernel that the other tests
 # boot as MACHINE=, whose times mean nothing.
 #
@@ -247,6 +247,185 @@ trace()
 	PY
 }
 
+# What stands in line, in two times that are measured
+serial()
+{
+	py <<-'PY'
+	import importlib.util
+	import os
+
+	spec = importlib.util.spec_from_file_location(
+	    "guest", os.environ["TOOLS"] + "/bench/guest.py")
+	guest = importlib.util.module_from_spec(spec)
+	spec.loader.exec_module(guest)
+
+	def line(thread, time, event, text):
+	    return f"   {thread}  [000] ..... {time:.6f}: {event}: {text}"
+
+	def lock(thread, time, step, net=0, how=None):
+	    rtnl = f" rtnl={how}" if how else ""
+	    return line(thread, time, f"rtnl_net_lock_{step}", f"net_inum={net % 100} "
+	                f"net_cookie={net} caller=f+0x1/0x2{rtnl}")
+
+	def rcu(thread, time, step):
+	    return line(thread, time, "rcu_exp_grace_period", f"rcu_preempt 8 {step}")
+
+	def mark(time, text):
+	    return line("m-9", time, "tracing_mark_write", text)
+
+	def times(lines):
+	    seen = guest.summarise(lines, guest.LOCK_EVENTS, init_net=1)["serial"]
+	    return {name: tuple(round(value[of] / 1e6) for of in ("ns", "gp_ns"))
+	            for name, value in seen.items()}, seen["others"]["count"]
+
+	# Exclusive, with a mutex: once, with one of two waits for a grace period
+	exclusive = [lock("a-1", 1.0, "acquired", 0, "exclusive:kind"),
+	    lock("a-1", 1.1, "acquired", 7, "exclusive:kind"), rcu("a-1", 1.2, "snap"),
+	    rcu("b-2", 1.2, "snap"), rcu("b-2", 1.25, "done"), rcu("a-1", 1.3, "done"),
+	    lock("a-1", 1.4, "release", 7), lock("a-1", 1.5, "release"),
+	    rcu("a-1", 1.6, "snap"), rcu("a-1", 1.9, "done")]
+	assert times(exclusive) == ({"exclusive": (500, 100), "init": (0, 0),
+	    "other": (0, 0), "others": (0, 0)}, 0), times(exclusive)
+
+	# Shared, side by side: that of init_net, and two with the same inode number
+	shared = [lock("a-1", 2.0, "acquired", 0, "shared"),
+	    lock("a-1", 2.0, "acquired", 1, "shared"),
+	    lock("a-1", 2.0, "acquired", 207, "shared"),
+	    lock("b-2", 2.1, "acquired", 0, "shared"),
+	    lock("b-2", 2.1, "acquired", 307, "shared"),
+	    line("b-2", 2.2, "rcu_sr_normal", "rcu_preempt rhp=0xa event=request"),
+	    lock("a-1", 2.3, "release", 207), lock("a-1", 2.3, "release", 1),
+	    lock("a-1", 2.4, "release"),
+	    line("b-2", 2.5, "rcu_sr_normal", "rcu_preempt rhp=0xa event=complete"),
+	    lock("b-2", 2.6, "release", 307), lock("b-2", 2.9, "release")]
+	expected = {"exclusive": (0, 0), "init": (300, 0), "other": (500, 300),
+	    "others": (800, 300)}
+	assert times(shared) == (expected, 2), times(shared)
+
+	# What was held before does not count, what is held at the end does as far as
+	# that; the time between is not held
+	windows = [lock("a-1", 0.5, "acquired", 0, "exclusive"), mark(1, "begin"),
+	    lock("a-1", 1.5, "release"), lock("b-2", 1.6, "acquired", 0, "exclusive"),
+	    rcu("b-2", 1.7, "snap"), mark(2, "end"),
+	    mark(9, "begin"), rcu("b-2", 9.1, "done"), lock("b-2", 9.2, "release"),
+	    lock("b-2", 9.3, "acquired", 0, "exclusive"),
+	    lock("b-2", 9.4, "release"), mark(10, "end")]
+	assert times(windows)[0]["exclusive"] == (500, 300), times(windows)
+	hold = guest.summarise(windows, guest.LOCK_EVENTS)["hold_rtnl"]
+	assert hold["max_ns"] == 10**8, hold
+
+	assert guest.summarise(shared, [])["serial"] is None
+	PY
+}
+
+# 100 operations in a second of 2 CPUs: 4 ms exclusive, 2 ms of init_net, 1 of another
+bounds()
+{
+	py <<-'PY'
+	import json
+	import os
+	import bounds
+	import report as b
+
+	def run(traced, window=10**9, idle=10**9, kernel="on", key="requests W=4", **fields):
+	    result = {"scenario": "requests", "operations": 100, "window_ns": window,
+	              "idle_ns": idle, **fields}
+	    if traced:
+	        times = [{"ns": ns * 10**8, "gp_ns": gp * 10**8, "count": 3}
+	                 for ns, gp in ((4, 1), (2, 2), (1, 1), (2, 1))]
+	        result["trace"] = {"serial": dict(zip(
+	            ("exclusive", "init", "other", "others"), times))}
+	    return {"key": key, "kernel": kernel, "repeat": 1, "traced": traced,
+	            "result": result}
+
+	def near(value, other):
+	    assert abs(value - other) < 1e-9, (value, other)
+
+	def demand(*runs):
+	    return bounds.demands(runs, {"on": {"cpus": 2}})["requests W=4"]["on"]
+
+	one = demand(run(True))
+	near(one.serial, 0.006)
+	near(one.cpu, 0.01)
+	near(one.waiting, 0.5)
+	near(one.bound(1).rate, 100)
+	near(one.bound(2).rate, 1 / 0.006)
+	assert (one.bound(1).by, one.bound(64).by) == ("CPUs", "RTNL")
+	assert not list(one.faults())
+
+	# Rate and CPU time without events, two boots as one: 200 in 3 s, 3 s of CPU
+	two = demand(run(True), run(False), run(False, window=2 * 10**9, idle=2 * 10**9))
+	near(two.rate, 200 / 3)
+	near(two.cpu, 0.015)
+	near(two.serial, 0.006)
+	assert not list(two.faults())
+	# A key of its own, or of another kernel, is nothing to it
+	assert demand(run(True), run(False, kernel="off"), run(False, key="x")).rate == 100
+
+	# 1000 in a second is more than 1 / 6 ms; 100 in 0.5 s with 0.6 s of locks, too
+	fast = demand(run(True), run(False, operations=1000))
+	assert len(list(fast.faults())) == 1, list(fast.faults())
+	assert "1000 per second were measured, and 166.7 are the bound by RTNL" in \
+	    next(fast.faults())
+	assert "with events, 200 per" in next(demand(run(True, window=5 * 10**8)).faults())
+
+	# No idle time in older results, no CPU bound; no operations, nothing at all
+	old = run(True)
+	del old["result"]["idle_ns"]
+	assert demand(old).cpu is None and demand(old).bound(2).by == "RTNL"
+	for result in (run(True, operations=0), run(False),
+	               run(True, scenario="bystander", load="churn")):
+	    assert not bounds.demands([result], {})
+	dismantle = run(True, scenario="dismantle", namespaces=50,
+	                latency_ns={"samples": 4})
+	near(bounds.demands([dismantle], {})["requests W=4"]["on"].rate, 200)
+
+	# A kernel without lock events has a row if another one has them
+	off = run(True, kernel="off")
+	off["result"]["trace"] = {"serial": None}
+	assert not bounds.demands([off], {})
+	both = bounds.demands([off, run(True)], {})["requests W=4"]
+	assert not both["off"].known and both["off"].bound(64).by == "CPUs"
+
+	folder = os.environ["TMP"] + "/bounds"
+	os.mkdir(folder)
+	with open(f"{folder}/requests.json", "w") as file:
+	    json.dump({"kernels": ["stock", "off", "on"], "machines": {}, "host": {}, "runs": [
+	        run(True, kernel="stock"), off, run(True), run(False, operations=1000)]}, file)
+	results = b.Results(folder)
+	text = b.serial_text(results)
+	assert "| requests W=4 | stock  | request  | 100 (only with events)" in text, text
+	assert text.count("no events") == 5 and "| 200 CPUs  | unknown " in text, text
+	assert "| 1000 (100) " in text and "| 2 ms      | 1 ms of 3     | 50%       |" in text, text
+	assert "167 RTNL" in text and text.count("WRONG") == 3, text
+	assert "* requests W=4, on: without events, 1000 per" in text, text
+	assert b.bounds_plot(results, folder) == [f"{folder}/bounds.svg"]
+	with open(f"{folder}/bounds.svg") as file:
+	    svg = file.read()
+	assert "the bound of 'on' is 1 times that of stock" in svg, svg[:3000]
+	assert b.serial_text(b.Results(os.environ["TMP"])) == ""
+	PY
+}
+
+# A title says what the plot shows; a kernel has one colour
+titles()
+{
+	py <<-'PY'
+	import report as b
+
+	table = {1: {"stock": [2], "on": [1, 3]}, 2: {"stock": [4], "on": [1]},
+	         3: {"stock": [1]}}
+	say = b.message("Work", b.lines, table, ["stock", "off", "on"])
+	assert say == "Work:\\n'on' takes 0.25 to 1.00 of stock's time", say
+	say = b.message("Work", b.rates, table, ["stock", "on"])
+	assert say == "Work:\\n'on' does 1.00 to 4.00 times as many as stock", say
+	assert b.message("Work", b.lines, table, ["stock"]) == "Work"
+	for style in (b.lines, b.rates, b.bars):
+	    assert b.COLORS["on"] in style(["on"]), style(["on"])
+	    assert b.COLORS["on"] in style(["stock", "off", "on"])
+	PY
+}
+
 # For each operation
 exclusive()
 {
@@ -273,7 +452,7 @@ fake_tools()
 {
 	mkdir -p "$TMP/tools/small-rtnl/bench" "$TMP/build/bench"
 	cp "$TOOLS/lib.sh" "$TMP/tools/small-rtnl"
-	cp "$TOOLS"/bench/{bench,report}.py "$TMP/tools/small-rtnl/bench"
+	cp "$TOOLS"/bench/{bench,bounds,report}.py "$TMP/tools/small-rtnl/bench"
 	cat >"$TMP/tools/small-rtnl/vm.sh" <<-'FAKE'
 	#!/bin/bash
 	python3 - "$KERNEL" "$BUILD/bench/plan.json" <<PY
@@ -290,7 +469,7 @@ fake_tools()
 	    if kernel == "fails" and num == 1:
 	        print(json.dumps({"key": case["key"], "error": "no such device"}))
 	        continue
-	    result = {"scenario": "delete", "length": int(case["args"][2]),
+	    result = {"scenario": "delete", "release": kernel, "length": int(case["args"][2]),
 	              "place": case["args"][-1],
 	              "latency_ns": {"samples": 100, "p50": ns, "p99": ns, "max": ns}}
 	    print(json.dumps({"key": case["key"], "result": result}))
@@ -331,6 +510,19 @@ whole_run()
 		"$TMP/results/delete.json")" = "off stock" ]
 	has "<svg" "$TMP/results/delete.svg"
 	has "2.00 [2.00-2.00] !" "$TMP/results/table.md"
+}
+
+traced_image()
+{
+	fake_tools
+	bench run stock=fast traced:stock=slow off=slow >"$TMP/out" 2>"$TMP/err" || {
+		cat "$TMP/err"
+		return 1
+	}
+	[ "$(jq -r '[.runs[] | select(.traced) | .kernel + " " + .result.release] |
+		unique | join(", ")' "$TMP/results/delete.json")" = "off slow, stock slow" ]
+	[ "$(jq -r '[.runs[] | select(.traced | not) | .kernel + " " + .result.release] |
+		unique | join(", ")' "$TMP/results/delete.json")" = "off slow, stock fast" ]
 }
 
 # fails KERNEL TEXT RESULTS: with it, a run says that and keeps so many results
@@ -417,6 +609,14 @@ real_guest()
 	for file in wait_rtnl wait_netns hold_rtnl hold_netns gp_wait_locked; do
 		count "select(.traced and .result.trace.$file.count > 0)" 10
 	done
+	count "select(.traced and .result.trace.serial.exclusive.ns > 0)" 3
+	count "select(.traced and .result.trace.serial.init.ns > 0)" 3
+	count "select(.traced and .result.trace.serial.others.ns > 0)" 10
+	count "select(.result.idle_ns > 0)" 35
+	has "<svg" "$TMP/real/bounds.svg"
+	for file in setup churn dismantle bystander delete requests cni; do
+		has "| $file " "$TMP/real/serial.md"
+	done
 	for file in setup churn dismantle bystander delete requests possible cni; do
 		has "<svg" "$TMP/real/$file.svg"
 		has "| $file" "$TMP/real/table.md"
@@ -431,9 +631,13 @@ t "units and metrics" units
 t "operations per second and their scaling" scaling
 t "what more possible CPUs cost" possible
 t "what a trace comes to" trace
+t "what stands in line, of a trace" serial
+t "bounds by demands, and what breaks them" bounds
+t "titles and colours of plots" titles
 t "exclusive acquisitions for each operation" exclusive
 t "a whole run" whole_run
 t "guests with more possible CPUs" possible_run
+t "a kernel of its own for the traced boots" traced_image
 t "a guest is lost: finished scenarios keep their results" lost_guest
 t "a scenario fails: the others go on" failed_case
 t "an unknown scenario" refused "there is no scenario 'foo'" SCENARIOS="setup foo" MEM=1G N=10

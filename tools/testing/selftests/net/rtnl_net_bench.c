@@ -124,6 +124,7 @@ struct shared {
 	uint64_t throttled;	/* ns that workers waited for the backlog */
 	uint64_t switches;
 	uint64_t uevents;
+	uint64_t idle;		/* of all CPUs, in clock ticks */
 	struct samples latency;
 	struct samples exclusive;	/* of requests that no other may run beside */
 };
@@ -147,6 +148,7 @@ static unsigned int spare_fd;
 
 static int limit_fd = -1;
 static int tracing_fd = -1;
+static int marker_fd = -1;
 static char old_limit[32];
 static int old_limit_len;
 
@@ -609,17 +611,26 @@ static void prepare_files(void)
 	ns_base = spare_fd - max_ns;
 }
 
-static void prepare(void)
+static int trace_open(const char *name)
 {
 	char path[4096];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", opt.trace, name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		die("%s: %s", path, strerror(errno));
+	return fd;
+}
+
+static void prepare(void)
+{
 	unsigned int i;
 
 	prepare_files();
 	if (opt.trace) {
-		snprintf(path, sizeof(path), "%s/tracing_on", opt.trace);
-		tracing_fd = open(path, O_WRONLY | O_CLOEXEC);
-		if (tracing_fd < 0)
-			die("%s: %s", path, strerror(errno));
+		tracing_fd = trace_open("tracing_on");
+		marker_fd = trace_open("trace_marker");
 	}
 	if (!opt.init && unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0)
 		die("namespaces of our own: %s", strerror(errno));
@@ -685,20 +696,30 @@ static void check_memory(unsigned int namespaces, unsigned int devices)
 
 /* Processes */
 
-static uint64_t context_switches(void)
+/* What the kernel counted since it booted, added to the result or subtracted */
+static void count_stat(int sign)
 {
-	uint64_t value = 0;
+	unsigned long long idle, iowait;
 	char line[4096];
 	FILE *file;
 
 	file = fopen("/proc/stat", "r");
 	while (file && fgets(line, sizeof(line), file)) {
 		if (!strncmp(line, "ctxt ", 5))
-			value = strtoull(line + 5, NULL, 10);
+			sh->switches += sign * strtoull(line + 5, NULL, 10);
+		if (!strncmp(line, "cpu ", 4) &&
+		    sscanf(line + 4, "%*u %*u %*u %llu %llu", &idle, &iowait) == 2)
+			sh->idle += sign * (idle + iowait);
 	}
 	if (file)
 		fclose(file);
-	return value;
+}
+
+/* An event that tells one time that is measured from the next */
+static void mark(const char *text)
+{
+	if (marker_fd >= 0 && write(marker_fd, text, strlen(text)) < 0)
+		die("marking the trace: %s", strerror(errno));
 }
 
 /* A uevent for each kobject that comes or goes, if sysfs is there to tell */
@@ -718,10 +739,11 @@ static uint64_t uevents(void)
 
 static void window_begin(void)
 {
-	sh->switches -= context_switches();
 	sh->uevents -= uevents();
+	count_stat(-1);
 	if (tracing_fd >= 0 && write(tracing_fd, "1", 1) < 0)
 		die("turning tracing on: %s", strerror(errno));
+	mark("begin");
 	sh->begin = now();
 }
 
@@ -729,10 +751,11 @@ static void window_end(void)
 {
 	sh->end = now();
 	sh->window += sh->end - sh->begin;
+	mark("end");
 	if (tracing_fd >= 0 && write(tracing_fd, "0", 1) < 0)
 		die("turning tracing off: %s", strerror(errno));
+	count_stat(1);
 	sh->uevents += uevents();
-	sh->switches += context_switches();
 }
 
 static void worker_ready(void)
@@ -848,6 +871,7 @@ static void json_end(void)
 	json_num("window_ns", sh->window);
 	json_num("switches", sh->switches);
 	json_num("uevents", sh->uevents);
+	json_num("idle_ns", sh->idle * (NSEC_PER_SEC / sysconf(_SC_CLK_TCK)));
 	json_samples("latency_ns", &sh->latency);
 	json_samples("exclusive_ns", &sh->exclusive);
 	printf("}\n");
