@@ -247,6 +247,28 @@ trace()
 	PY
 }
 
+# The patch for stock applies, and its events are printed as those of our option are
+stock_events()
+{
+	local file events=include/trace/events/rtnl_net.h
+
+	for file in net/core/rtnetlink.c net/core/net-traces.c; do
+		mkdir -p "$TMP/stock/$(dirname "$file")"
+		git -C "$BUILD/linux" show "base:$file" >"$TMP/stock/$file"
+	done
+	patch -s -d "$TMP/stock" -p1 -i "$TOOLS/bench/stock-events.patch"
+	grep -o '"net_inum=[^"]*"' "$TOP/$events" | sed -e 's/net_inum=%u/net_inum=0/' \
+		-e 's/net_cookie=%llu/net_cookie=0/' -e 's/rtnl=%s/rtnl=exclusive/' \
+		>"$TMP/formats"
+	[ "$(grep -o '"net_inum=[^"]*"' "$TMP/stock/$events" | sort -u | wc -l)" -eq 3 ]
+	while read -r file; do
+		has "$file" "$TMP/formats"
+	done < <(grep -o '"net_inum=[^"]*"' "$TMP/stock/$events")
+	for file in request acquired failed release; do
+		has "trace_rtnl_net_lock_$file(" "$TMP/stock/net/core/rtnetlink.c"
+	done
+}
+
 # What stands in line, in two times that are measured
 serial()
 {
@@ -609,7 +631,7 @@ real_guest()
 	for file in wait_rtnl wait_netns hold_rtnl hold_netns gp_wait_locked; do
 		count "select(.traced and .result.trace.$file.count > 0)" 10
 	done
-	count "select(.traced and .result.trace.serial.exclusive.ns > 0)" 3
+	count "select(.traced and .result.trace.serial.exclusive.ns > 0)" 1
 	count "select(.traced and .result.trace.serial.init.ns > 0)" 3
 	count "select(.traced and .result.trace.serial.others.ns > 0)" 10
 	count "select(.result.idle_ns > 0)" 35
@@ -632,6 +654,7 @@ t "operations per second and their scaling" scaling
 t "what more possible CPUs cost" possible
 t "what a trace comes to" trace
 t "what stands in line, of a trace" serial
+t "stock with lock events" stock_events
 t "bounds by demands, and what breaks them" bounds
 t "titles and colours of plots" titles
 t "exclusive acquisitions for each operation" exclusive
