@@ -1314,6 +1314,9 @@ static void create(void)
 		b = ns_make(1);
 	if (opt.place != HOST_HOST)
 		a = ns_make(0);
+	/* The first one may load a module */
+	pair_add(a, b, 0);
+	link_del(a, end_index('a', 0));
 	for (i = 0; i < opt.cycles; i++) {
 		window_begin();
 		begin = now();
