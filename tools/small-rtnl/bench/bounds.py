@@ -29,6 +29,8 @@ OPERATIONS = {
                   result["latency_ns"]["samples"]),
     "delete": ("command", lambda result: result["latency_ns"]["samples"]),
     "requests": ("request", lambda result: result["operations"]),
+    # A creation, or a death
+    "possible": ("operation", lambda result: result["latency_ns"]["samples"]),
     "cni": ("container", lambda result: result["operations"]),
     # Of the load: the bystander itself has no throughput, it waits most of the time
     "bystander": ("death", lambda result: result["cycles"] if result["load"] in
