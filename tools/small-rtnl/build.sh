@@ -22,9 +22,12 @@ arch=x86_64
 image=arch/x86/boot/bzImage
 
 case "$config" in
-debug | kasan | kcsan)
+debug | kasan)
 	parts=("$frags"/{base,drivers,qemu,debug}.config)
 	[ "$config" = debug ] || parts+=("$frags/$config.config")
+	;;
+kcsan)
+	parts=("$frags"/{base,drivers,qemu,kcsan}.config)
 	;;
 off)
 	parts=("$frags"/{base,drivers,qemu,off}.config)
@@ -61,7 +64,7 @@ patched)
 	src=$BUILD/linux
 	[ -e "$src/.git" ] || die "there is no patched tree at $src: run 'make tree'"
 	case "$config" in
-	prod-on-*) parts+=("$frags/prod-on.config") ;;
+	prod-on-* | kcsan) parts+=("$frags/prod-on.config") ;;
 	off | um-off | prod-*) ;;
 	*) parts+=("$frags/patched.config") ;;
 	esac

@@ -25,6 +25,9 @@ fi
 [ "$ours" = "$net" ] || cp -r "$ours/." "$net/" || exit 1
 cd "$net" || exit 1
 
+# A kernel with KCSAN watches from here on
+[ ! -e /sys/kernel/debug/kcsan ] || echo on >/sys/kernel/debug/kcsan
+
 echo "TAP version 13"
 echo "1..$#"
 num=0
