@@ -24,8 +24,8 @@ import struct
 import subprocess
 import tempfile
 
-from lib.py import KsftSkipEx, NetNSEnter, ip, ksft_eq, ksft_exit, \
-    ksft_run, ksft_true, tool
+from lib.py import KsftSkipEx, NetdevFamily, NetNSEnter, ip, ksft_eq, \
+    ksft_exit, ksft_run, ksft_true, tool
 from rtnl_net_lib import LockTrace, Pool, Rtnl, at_once, busywait, ifindex, \
     inum, most_at_once, stretched, tell_handlers
 
@@ -213,6 +213,18 @@ def dumps_of_all_families_hold_rtnl_shared():
                         f"type {kind}")
                 ksft_eq(set(told_me(trace)) - {"shared"}, set(),
                         f"type {kind}")
+
+
+def dumps_of_page_pools_hold_rtnl_shared():
+    """ The pools of a namespace's devices """
+    with Pool() as pool:
+        (netns,) = pool.add("A")
+        with NetNSEnter(netns):
+            family = NetdevFamily()
+        # Its socket would keep the namespace from dying
+        with family, LockTrace() as trace:
+            family.page_pool_get({}, dump=True)
+        ksft_eq(told_me(trace), ["shared"])
 
 
 def vlans_of_ports_hold_rtnl_shared():
@@ -637,6 +649,7 @@ def main():
     tell_handlers()
     ksft_run([requests_hold_rtnl_shared, pending_link_state_is_read_shared,
               dumps_of_all_families_hold_rtnl_shared,
+              dumps_of_page_pools_hold_rtnl_shared,
               vlans_of_ports_hold_rtnl_shared,
               deferred_work_holds_rtnl_shared,
               ethtool_ioctls_hold_rtnl_shared, device_ioctls_hold_rtnl_shared,
