@@ -164,7 +164,7 @@ exec 9>"$BUILD/.lock-$tree-$config"
 flock -n 9 || { say "waiting for another build of $tree $config"; flock 9; }
 case "$tree" in
 stock) stock_tree ;;
-stock-events) stock_tree "$tree" "$TOOLS/bench/stock-events.patch" ;;
+stock-events) base_tree "$tree" "$TOOLS/bench/stock-events.patch" ;;
 esac
 mkdir -p "$obj"
 now=$(state | sha256sum)

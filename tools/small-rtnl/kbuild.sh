@@ -3,12 +3,11 @@
 # Sourced by who compiles kernels: the base's tree, how make is called, and what
 # Kconfig did with our options.
 
-# stock_tree [FOLDER PATCH]: the base without our series, $BUILD/stock; made from the
-# tag, so that a rebuilt patched tree leaves it, and its objects, alone. Or a copy of
-# it with a patch.
-stock_tree()
+# base_tree NAME [PATCH]: the base without our series, in $BUILD/NAME; made from the
+# tag, so that a rebuilt patched tree leaves it, and its objects, alone
+base_tree()
 (
-	name=${1:-stock}
+	name=$1
 	stock=$BUILD/$name
 
 	[ -e "$BUILD/linux/.git" ] || die "there is no patched tree at $BUILD/linux: run 'make tree'"
@@ -29,6 +28,11 @@ stock_tree()
 	echo "$want" >"$stock.tmp/.base-tree"
 	mv "$stock.tmp" "$stock"
 )
+
+stock_tree()
+{
+	base_tree stock
+}
 
 # kmake ARGUMENT...: make in $src, for $arch, with $cc, and with $kconfig in place of
 # the tree's own Kconfig. Nothing of the caller's environment or of an outer make may
