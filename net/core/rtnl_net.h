@@ -319,11 +319,6 @@ static inline enum rtnl_gate rtnl_kind_gate(const struct net_device *dev)
 	return RTNL_GATE_CALLER;
 }
 
-static inline enum rtnl_gate rtnl_link_gate(struct net_device *dev)
-{
-	return RTNL_GATE_CALLER;
-}
-
 static inline enum rtnl_gate rtnl_dev_gate(struct net_device *dev)
 {
 	return RTNL_GATE_CALLER;

@@ -27,7 +27,6 @@ Environment: RACES scales the numbers of rounds
 import contextlib
 import errno
 import itertools
-import os
 import random
 import struct
 import time
@@ -40,9 +39,9 @@ from rtnl_net_lib import IFF_UP, IFLA_ADDRESS, IFLA_CARRIER, IFLA_GROUP, \
     VETH_INFO_PEER, WAIT_TIMEOUT, devices, ifindex, inum, pair_data, \
     strerror, stretched, tell_handlers
 from rtnl_net_links_lib import Crew, IFLA_MACVLAN_MODE, Kind, MAC, \
-    MACVLAN_MODE_BRIDGE, OwnTrace, RACES, REPEAT, counters, die, grown, \
-    live_and_die, names, no_fallback_tunnels, pass_each_other, reaped_by, \
-    require_kind, told
+    MACVLAN_MODE_BRIDGE, OwnTrace, RACES, REPEAT, counters, die, first_error, \
+    grown, in_new_namespaces, live_and_die, names, nets_for, \
+    no_fallback_tunnels, pass_each_other, reaped_by, require_kind, told
 
 IFLA_GTP_CREATE_SOCKETS = 5
 
@@ -180,12 +179,8 @@ def more_kinds_hold_rtnl_shared(kind):
 @ksft_variants([KsftNamedVariant(kind, kind) for kind in MASTERS])
 def ports_come_and_go(kind):
     """ Pairs have one end in a container and one in the host's bridge """
-    counters()
-    with no_fallback_tunnels(), Pool() as pool:
-        require_kind(pool, kind, MORE[kind].data)
-        # A is the container
-        s = Nets(pool, "a", "b")
-        s.ignore()
+    # A is the container
+    with nets_for(kind, MORE[kind].data, "a", "b") as (s, pool):
         a, b = inum(s.a), inum(s.b)
         host = s.rtnl["b"]
         with OwnTrace() as trace, NetnsFd(s.a) as fd_a, NetnsFd(s.b) as fd_b:
@@ -428,25 +423,17 @@ def use_pair(near, far, fd_near, fd_far, rounds):
                             (IFLA_MTU, 1300 + num)),
                 far.delete("p0") if num % 2 else near.delete("v0")]
         if any(errs):
-            return next(filter(None, errs))
+            return first_error(errs)
     return 0
 
 
 def use_namespaces(pool, fd_far, rounds):
     """ Make and delete namespaces that have pairs with a living one """
-    for num in range(rounds):
-        name = f"links-{os.getpid()}-{num}"
-        pool.make(name)
-        try:
-            with Rtnl(name) as rtnl, NetnsFd(name) as netns:
-                errs = [rtnl.add_veth("v0", netns, f"q{num}", fd_far),
-                        rtnl.add("d0", "dummy", netns),
-                        rtnl.set_up("v0"), rtnl.set_up("d0")]
-        finally:
-            pool.unmake(name)
-        if any(errs):
-            return next(filter(None, errs))
-    return 0
+    return in_new_namespaces(
+        pool, rounds, lambda rtnl, netns, num: first_error([
+            rtnl.add_veth("v0", netns, f"q{num}", fd_far),
+            rtnl.add("d0", "dummy", netns),
+            rtnl.set_up("v0"), rtnl.set_up("d0")]))
 
 
 def pairs_pass_each_other():

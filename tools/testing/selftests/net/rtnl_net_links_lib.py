@@ -204,6 +204,11 @@ def names(errs):
     return [strerror(err) for err in errs]
 
 
+def first_error(errs):
+    """ Of what several requests return, 0 if there is none """
+    return next(filter(None, errs), 0)
+
+
 def pass_each_other(s, pool, funcs, *others, rounds=1):
     """
     Run each of funcs, for namespaces of its own, beside the others. Two of
@@ -261,6 +266,35 @@ def no_fallback_tunnels():
         yield
 
 
+@contextlib.contextmanager
+def nets_for(kind, data, *nets):
+    """ New namespaces with nothing in them, if the kernel has this kind """
+    counters()
+    with no_fallback_tunnels(), Pool() as pool:
+        require_kind(pool, kind, data)
+        s = Nets(pool, *nets)
+        s.ignore()
+        yield s, pool
+
+
+def in_new_namespaces(pool, rounds, func):
+    """
+    Make namespaces, and delete them with what func(rtnl, netns, num) makes.
+    Returns the first error.
+    """
+    for num in range(rounds):
+        name = f"new-{os.getpid()}-{num}"
+        pool.make(name)
+        try:
+            with Rtnl(name) as rtnl, NetnsFd(name) as netns:
+                err = func(rtnl, netns, num)
+        finally:
+            pool.unmake(name)
+        if err:
+            return err
+    return 0
+
+
 def write_file(path, text):
     """ Write a file of proc """
     with open(path, "w", encoding="ascii") as file:
@@ -305,11 +339,7 @@ def change_more(s, trace, kind, what):
 
 def live_and_die(kind, what):
     """ Life of a device of this kind, and its death with its namespace """
-    counters()
-    with no_fallback_tunnels(), Pool() as pool:
-        require_kind(pool, kind, what.data)
-        s = Nets(pool, *"abc")
-        s.ignore()
+    with nets_for(kind, what.data, *"abc") as (s, pool):
         with OwnTrace() as trace:
             for _ in range(REPEAT):
                 change_more(s, trace, kind, what)

@@ -33,8 +33,9 @@ from rtnl_net_lib import IFLA_ADDRESS, IFLA_IFALIAS, IFLA_IFNAME, IFLA_MTU, \
     NetnsFd, Nets, Pool, RTM_SETLINK, Rtnl, VETH_INFO_PEER, devices, ifindex, \
     inum, ipvlan_data, pair_data, strerror, stretched, tell_handlers
 from rtnl_net_links_lib import Crew, IFLA_MACVLAN_MODE, MAC, \
-    MACVLAN_MODE_BRIDGE, OwnTrace, RACES, REPEAT, counters, die, names, \
-    no_fallback_tunnels, pass_each_other, reaped_by, require_kind, told
+    MACVLAN_MODE_BRIDGE, OwnTrace, RACES, REPEAT, counters, die, first_error, \
+    names, no_fallback_tunnels, pass_each_other, reaped_by, require_kind, \
+    told
 
 IFLA_VLAN_ID = 1
 IFLA_VLAN_FLAGS = 2
@@ -265,7 +266,7 @@ def use_stack(rtnl, netns, kind, rounds):
                               (IFLA_MTU, 1300 + num)),
                  rtnl.delete("u1"), rtnl.delete("l0")]
         if any(errs):
-            return next(filter(None, errs))
+            return first_error(errs)
     return 0
 
 

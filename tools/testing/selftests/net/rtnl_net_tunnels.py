@@ -21,7 +21,6 @@ Environment: RACES scales the numbers of rounds
 """
 
 import errno
-import os
 import socket
 import struct
 
@@ -31,8 +30,9 @@ from rtnl_net_lib import IFLA_IFNAME, IFLA_LINKINFO, IFLA_LINK_NETNSID, \
     IFLA_MTU, LockTrace, NetnsFd, Nets, Pool, RTM_SETLINK, Rtnl, \
     bareudp_data, devices, ifindex, inum, strerror, stretched, tell_handlers
 from rtnl_net_links_lib import Crew, Kind, OwnTrace, RACES, REPEAT, counters, \
-    die, fallback_tunnels, live_and_die, names, no_fallback_tunnels, \
-    pass_each_other, reaped_by, require_kind, sections, told
+    die, fallback_tunnels, first_error, in_new_namespaces, live_and_die, \
+    names, nets_for, no_fallback_tunnels, pass_each_other, reaped_by, \
+    require_kind, sections, told
 
 # IPv4 tunnels, and the device of each kind that a new namespace gets
 IPV4_TUNNELS = {"erspan": "erspan0", "gre": "gre0", "gretap": "gretap0",
@@ -154,11 +154,7 @@ def fallback_devices_come_and_go():
 @ksft_variants([KsftNamedVariant(kind, kind) for kind in IPV4_TUNNELS])
 def tunnels_elsewhere_are_exclusive(kind):
     """ Those that are in B, and belong to A or were made from there """
-    counters()
-    with no_fallback_tunnels(), Pool() as pool:
-        require_kind(pool, kind, MORE[kind].data)
-        s = Nets(pool, "a", "b")
-        s.ignore()
+    with nets_for(kind, MORE[kind].data, "a", "b") as (s, pool):
         s.introduce("b", "a", 7)
         rtnls = s.rtnl["a"], s.rtnl["b"]
         ksft_eq(names(rtnl.set_up("lo") for rtnl in rtnls), ["success"] * 2)
@@ -198,11 +194,7 @@ def tunnels_elsewhere_are_exclusive(kind):
 
 def tunnel_joins_a_group():
     """ The device below gets a multicast address, in a shared section """
-    counters()
-    with no_fallback_tunnels(), Pool() as pool:
-        require_kind(pool, "gre", MORE["gre"].data)
-        s = Nets(pool, "a")
-        s.ignore()
+    with nets_for("gre", MORE["gre"].data, "a") as (s, _):
         a, rtnl = inum(s.a), s.rtnl["a"]
         errs = [rtnl.add("d0", "dummy", None), rtnl.set_up("d0")]
         link = ifindex(s.a, "d0")
@@ -223,11 +215,7 @@ def tunnel_joins_a_group():
 @ksft_variants([KsftNamedVariant(kind, kind) for kind in IPV6_TUNNELS])
 def ipv6_tunnel_elsewhere_is_exclusive(kind):
     """ One that is, or ever was, not in the namespace that it belongs to """
-    counters()
-    with no_fallback_tunnels(), Pool() as pool:
-        require_kind(pool, kind, MORE[kind].data)
-        s = Nets(pool, "a", "b")
-        s.ignore()
+    with nets_for(kind, MORE[kind].data, "a", "b") as (s, pool):
         s.introduce("b", "a", 7)
         a, b = s.rtnl["a"], s.rtnl["b"]
         with OwnTrace() as trace, NetnsFd(s.a) as fd_a, NetnsFd(s.b) as fd_b:
@@ -299,24 +287,15 @@ def use_ip_tunnels(rtnl, kinds, rounds, keep=False):
                     rtnl.change(kind, kind, MORE[kind].change),
                     0 if keep else rtnl.delete(kind)]
             if any(errs):
-                return next(filter(None, errs))
+                return first_error(errs)
     return 0
 
 
 def ip_tunnels_in_new_namespaces(pool, kinds, rounds):
     """ Make namespaces, and delete them with their tunnels """
-    for num in range(rounds):
-        name = f"tunnels-{os.getpid()}-{num}"
-        pool.make(name)
-        try:
-            with Rtnl(name) as rtnl:
-                err = rtnl.set_up("lo") or use_ip_tunnels(rtnl, kinds, 1,
-                                                          keep=True)
-        finally:
-            pool.unmake(name)
-        if err:
-            return err
-    return 0
+    return in_new_namespaces(
+        pool, rounds, lambda rtnl, netns, num: rtnl.set_up("lo") or
+        use_ip_tunnels(rtnl, kinds, 1, keep=True))
 
 
 @ksft_variants([KsftNamedVariant("ipv4", IPV4_TUNNELS),
@@ -493,7 +472,7 @@ def use_udp_tunnels(rtnl, num):
     for key in list(UDP_TUNNELS)[num % 2::2]:
         use_tunnel(rtnl, key, lambda what, func, *args:
                    errs.append(func(*args)))
-    return next(filter(None, errs), 0)
+    return first_error(errs)
 
 
 def udp_tunnels_pass_each_other():
