@@ -135,6 +135,7 @@ gcc -O2 -Wall -o "$bench/rtnl_net_bench" "$generator" -lmnl ||
 	die "the load generator does not compile: is libmnl-dev there? Run 'make deps'"
 choose_machine
 export MACHINE
+# QEMU has fewer possible CPUs, which is known only now
 "$TOOLS/bench/bench.py" check
 images=()
 for kernel in $KERNELS; do

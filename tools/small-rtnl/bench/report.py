@@ -274,13 +274,17 @@ def ratio_table(results):
     return rows
 
 
+def rate_cell(rate):
+    """ Operations per second to be read """
+    return f"{rate:.0f}" if rate >= 100 else f"{rate:.3g}"
+
+
 def scaling_cell(values):
     """ Operations per second, and their scaling with its spread """
     if not values:
         return "-"
     speeds, ratios = zip(*values)
-    speed = statistics.median(speeds)
-    return (f"{speed:{'.0f' if speed >= 100 else '.3g'}}/s, "
+    return (f"{rate_cell(statistics.median(speeds))}/s, "
             f"{statistics.median(ratios):.2f} "
             f"[{min(ratios):.2f}-{max(ratios):.2f}]")
 
@@ -373,11 +377,6 @@ Measured is without events; in brackets, with the lock events that tell the dema
 a bound for as many CPUs as were there, "ok" says that both stay below, "WRONG" that one
 does not: then the demands or the CPU time were longer than they are.
 """
-
-
-def rate_cell(rate):
-    """ Operations per second to be read """
-    return f"{rate:.0f}" if rate >= 100 else f"{rate:.3g}"
 
 
 def serial_rows(results):

@@ -150,13 +150,7 @@ possible()
 trace()
 {
 	py <<-'PY'
-	import importlib.util
-	import os
-
-	spec = importlib.util.spec_from_file_location(
-	    "guest", os.environ["TOOLS"] + "/bench/guest.py")
-	guest = importlib.util.module_from_spec(spec)
-	spec.loader.exec_module(guest)
+	import guest
 
 	# a-1 spins, then sleeps for RTNL; b-2 waits for another, and for a rwsem
 	lines = """\
@@ -273,13 +267,7 @@ stock_events()
 serial()
 {
 	py <<-'PY'
-	import importlib.util
-	import os
-
-	spec = importlib.util.spec_from_file_location(
-	    "guest", os.environ["TOOLS"] + "/bench/guest.py")
-	guest = importlib.util.module_from_spec(spec)
-	spec.loader.exec_module(guest)
+	import guest
 
 	def line(thread, time, event, text):
 	    return f"   {thread}  [000] ..... {time:.6f}: {event}: {text}"

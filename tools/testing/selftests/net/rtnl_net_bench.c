@@ -696,32 +696,6 @@ static void check_memory(unsigned int namespaces, unsigned int devices)
 
 /* Processes */
 
-/* What the kernel counted since it booted, added to the result or subtracted */
-static void count_stat(int sign)
-{
-	unsigned long long idle, iowait;
-	char line[4096];
-	FILE *file;
-
-	file = fopen("/proc/stat", "r");
-	while (file && fgets(line, sizeof(line), file)) {
-		if (!strncmp(line, "ctxt ", 5))
-			sh->switches += sign * strtoull(line + 5, NULL, 10);
-		if (!strncmp(line, "cpu ", 4) &&
-		    sscanf(line + 4, "%*u %*u %*u %llu %llu", &idle, &iowait) == 2)
-			sh->idle += sign * (idle + iowait);
-	}
-	if (file)
-		fclose(file);
-}
-
-/* An event that tells one time that is measured from the next */
-static void mark(const char *text)
-{
-	if (marker_fd >= 0 && write(marker_fd, text, strlen(text)) < 0)
-		die("marking the trace: %s", strerror(errno));
-}
-
 /* A uevent for each kobject that comes or goes, if sysfs is there to tell */
 static uint64_t uevents(void)
 {
@@ -737,10 +711,36 @@ static uint64_t uevents(void)
 	return value;
 }
 
+/* What the kernel counted since it booted, added to the result or subtracted */
+static void count_kernel(int sign)
+{
+	unsigned long long idle, iowait;
+	char line[4096];
+	FILE *file;
+
+	file = fopen("/proc/stat", "r");
+	while (file && fgets(line, sizeof(line), file)) {
+		if (!strncmp(line, "ctxt ", 5))
+			sh->switches += sign * strtoull(line + 5, NULL, 10);
+		if (!strncmp(line, "cpu ", 4) &&
+		    sscanf(line + 4, "%*u %*u %*u %llu %llu", &idle, &iowait) == 2)
+			sh->idle += sign * (idle + iowait);
+	}
+	if (file)
+		fclose(file);
+	sh->uevents += sign * uevents();
+}
+
+/* An event that tells one time that is measured from the next */
+static void mark(const char *text)
+{
+	if (marker_fd >= 0 && write(marker_fd, text, strlen(text)) < 0)
+		die("marking the trace: %s", strerror(errno));
+}
+
 static void window_begin(void)
 {
-	sh->uevents -= uevents();
-	count_stat(-1);
+	count_kernel(-1);
 	if (tracing_fd >= 0 && write(tracing_fd, "1", 1) < 0)
 		die("turning tracing on: %s", strerror(errno));
 	mark("begin");
@@ -754,8 +754,7 @@ static void window_end(void)
 	mark("end");
 	if (tracing_fd >= 0 && write(tracing_fd, "0", 1) < 0)
 		die("turning tracing off: %s", strerror(errno));
-	count_stat(1);
-	sh->uevents += uevents();
+	count_kernel(1);
 }
 
 static void worker_ready(void)
